@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using RyzenLlm.Kernels.Memory;
 
 namespace RyzenLlm.Kernels.Formats;
 
@@ -55,7 +56,7 @@ public sealed unsafe class WeightMatrix
         }
 
         var bytes = format.TensorBytes(rows, columns);
-        var memory = new AlignedMemory(bytes);
+        var memory = new NativeBuffer<byte>(bytes);
         var rowBytes = format.RowBytes(columns);
         var scale = format.TensorScale(values);
         for (var row = 0; row < rows; row++)
