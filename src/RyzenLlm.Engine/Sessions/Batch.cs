@@ -1,0 +1,138 @@
+using RyzenLlm.Engine.Models;
+using RyzenLlm.Kernels.Memory;
+
+namespace RyzenLlm.Engine.Sessions;
+
+/// <summary>One token to compute: row index, its sequence, its place in it, and the row it follows.</summary>
+/// <param name="Session">Sequence.</param>
+/// <param name="Token">Token id.</param>
+/// <param name="Position">0-based position of the token in its sequence.</param>
+/// <param name="Parent">Row of the preceding token in this batch, or -1 when that is the session's head.</param>
+/// <param name="LogitsRow">Row in the logits buffer, or -1 when the logits are not wanted.</param>
+/// <param name="Mark">Whether the state after this row must be kept as a rewind target (recurrent models; free for the others).</param>
+public readonly record struct BatchRow(Session Session, int Token, int Position, int Parent, int LogitsRow, bool Mark);
+
+/// <summary>
+/// Rows for one <see cref="LanguageModel.Forward"/>: a chunk of one prompt, the next tokens of many users, and drafted trees, together.
+/// Reused from step to step.
+/// </summary>
+public sealed unsafe class Batch : IDisposable
+{
+    /// <summary>As parent: the session's latest row in this batch, or its head if there is none.</summary>
+    public const int Previous = -1;
+
+    /// <summary>As parent: the session's head, whatever rows came before.</summary>
+    public const int Head = -2;
+
+    private readonly List<BatchRow> _rows = [];
+    private readonly List<Session> _sessions = [];
+    private NativeBuffer<float>? _logits;
+    private int _logitsRows;
+    private int _vocabularySize;
+
+    /// <summary>Number of rows.</summary>
+    public int Count => _rows.Count;
+
+    /// <summary>Number of rows whose logits are wanted.</summary>
+    public int LogitsCount => _logitsRows;
+
+    /// <summary>All rows, in the order added; a parent always precedes its children.</summary>
+    public IReadOnlyList<BatchRow> Rows => _rows;
+
+    /// <summary>The sequences with rows in this batch.</summary>
+    public IReadOnlyList<Session> Sessions => _sessions;
+
+    /// <summary>Adds a token and returns its row index.</summary>
+    /// <param name="session">Sequence that the token continues.</param>
+    /// <param name="token">Token id.</param>
+    /// <param name="logits">Whether to compute the logits after it.</param>
+    /// <param name="parent">Row index of the preceding token, <see cref="Previous"/> or <see cref="Head"/>.</param>
+    /// <param name="mark">Keep the state after this token as a rewind target.</param>
+    /// <exception cref="ArgumentException">The parent is no earlier row of the session, or the session has an unresolved tree.</exception>
+    public int Add(Session session, int token, bool logits = false, int parent = Previous, bool mark = false)
+    {
+        session.Join(this, out var latest);
+        var before = parent switch
+        {
+            Previous => latest,
+            Head => -1,
+            _ when parent >= 0 && parent < _rows.Count && _rows[parent].Session == session => parent,
+            _ => throw new ArgumentException($"Row {parent} is no earlier row of this session.", nameof(parent)),
+        };
+        var row = _rows.Count;
+        var position = before < 0 ? session.Position : _rows[before].Position + 1;
+        session.Append(row, before, position);
+        _rows.Add(new(session, token, position, before, logits ? _logitsRows++ : -1, mark));
+        return row;
+    }
+
+    /// <summary>Logits after a row that asked for them, after <see cref="LanguageModel.Forward"/>; valid until the next one.</summary>
+    /// <exception cref="ArgumentException">The row did not ask for logits.</exception>
+    public Span<float> Logits(int row)
+    {
+        var index = _rows[row].LogitsRow;
+        if (index < 0 || _logits is null)
+        {
+            throw new ArgumentException($"Row {row} has no logits.", nameof(row));
+        }
+
+        return new Span<float>(LogitsRow(index), _vocabularySize);
+    }
+
+    /// <summary>Forgets all rows; buffers stay.</summary>
+    public void Clear()
+    {
+        foreach (var session in _sessions)
+        {
+            session.Leave(this);
+        }
+
+        _rows.Clear();
+        _sessions.Clear();
+        _logitsRows = 0;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Clear();
+        _logits?.Dispose();
+        _logits = null;
+    }
+
+    /// <summary>Address of row <paramref name="index"/> of the logits buffer.</summary>
+    internal float* LogitsRow(int index) => _logits!.Pointer + ((long)index * _vocabularySize);
+
+    internal void Enlist(Session session) => _sessions.Add(session);
+
+    internal void Begin(LanguageModel model)
+    {
+        _vocabularySize = model.Info.VocabularySize;
+        foreach (var row in _rows)
+        {
+            if (row.Session.Model != model)
+            {
+                throw new ArgumentException($"A session of {row.Session.Model.Info.Name} cannot run on {model.Info.Name}.");
+            }
+
+            if ((uint)row.Token >= (uint)_vocabularySize)
+            {
+                throw new ArgumentException($"Token {row.Token} is outside the vocabulary of {_vocabularySize} of {model.Info.Name}.");
+            }
+        }
+
+        if (_logits is null || _logits.Length < (long)_logitsRows * _vocabularySize)
+        {
+            _logits?.Dispose();
+            _logits = new((long)Math.Max(1, _logitsRows) * _vocabularySize);
+        }
+    }
+
+    internal void Complete()
+    {
+        foreach (var session in _sessions)
+        {
+            session.Complete();
+        }
+    }
+}

@@ -1,0 +1,123 @@
+using RyzenLlm.Engine.Models;
+
+namespace RyzenLlm.Engine.Sessions;
+
+/// <summary>
+/// The state of one sequence in one model. Life of a step: <see cref="Batch.Add"/> rows, <see cref="LanguageModel.Forward"/>; rows that
+/// form a chain are then part of the sequence, a tree waits for <see cref="Accept"/>.
+/// </summary>
+public abstract class Session : IDisposable
+{
+    private Batch? _batch;
+    private int _latest = -1;
+    private bool _branched;
+    private int _rows;
+
+    private protected Session(LanguageModel model) => Model = model;
+
+    /// <summary>The model this state belongs to.</summary>
+    public LanguageModel Model { get; }
+
+    /// <summary>Tokens taken over so far; the next token goes here.</summary>
+    public int Position { get; private protected set; }
+
+    /// <summary>Whether a computed tree waits for <see cref="Accept"/>.</summary>
+    public bool HasPendingTree { get; private set; }
+
+    /// <summary>Makes the current position a rewind target. Free for transformers; recurrent models copy their state.</summary>
+    public abstract void Mark();
+
+    /// <summary>Whether <see cref="Rewind"/> to that position would succeed.</summary>
+    public abstract bool CanRewind(int position);
+
+    /// <summary>Goes back: afterwards the state equals, bit for bit, never having seen the later tokens.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The position lies ahead or is negative.</exception>
+    /// <exception cref="InvalidOperationException">A recurrent model holds no mark at that position; the message lists those it holds.</exception>
+    public abstract void Rewind(int position);
+
+    /// <summary>An independent copy at the same position; memory is shared where it can be.</summary>
+    public abstract Session Fork();
+
+    /// <summary>Writes the state for <see cref="LanguageModel.LoadSession"/>, with version, model fingerprint and checksum.</summary>
+    public abstract void Save(Stream target);
+
+    /// <summary>After a tree: takes over the path from the head to this row of the last batch and drops the rest; -1 drops all of it.</summary>
+    /// <exception cref="InvalidOperationException">No tree is pending, or the row is not part of it.</exception>
+    public void Accept(int row)
+    {
+        if (!HasPendingTree || (row >= 0 && (_batch is null || row >= _batch.Count || _batch.Rows[row].Session != this)))
+        {
+            throw new InvalidOperationException($"Row {row} is not part of a tree that this session waits for.");
+        }
+
+        TakeOver(_batch!, row);
+        HasPendingTree = false;
+    }
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
+
+    internal void Join(Batch batch, out int latest)
+    {
+        if (HasPendingTree)
+        {
+            throw new ArgumentException("This session has an unresolved tree: call Accept first.");
+        }
+
+        if (_batch != batch)
+        {
+            if (_batch is not null)
+            {
+                throw new ArgumentException("This session already has rows in another batch.");
+            }
+
+            _batch = batch;
+            _latest = -1;
+            _rows = 0;
+            _branched = false;
+            batch.Enlist(this);
+        }
+
+        latest = _latest;
+    }
+
+    internal void Append(int row, int parent, int position)
+    {
+        _branched |= parent != _latest;
+        _latest = row;
+        _rows++;
+        Reserve(row, parent, position, _rows);
+    }
+
+    internal void Leave(Batch batch)
+    {
+        if (_batch == batch)
+        {
+            if (HasPendingTree)
+            {
+                TakeOver(batch, -1); // never resolved: as if it had not been computed
+                HasPendingTree = false;
+            }
+
+            _batch = null;
+        }
+    }
+
+    internal void Complete()
+    {
+        if (_branched)
+        {
+            HasPendingTree = true;
+        }
+        else
+        {
+            TakeOver(_batch!, _latest);
+        }
+    }
+
+    /// <summary>Called as each row is added: make room for its state. <paramref name="count"/> counts this session's rows so far.</summary>
+    private protected abstract void Reserve(int row, int parent, int position, int count);
+
+    /// <summary>Makes the path from the head to <paramref name="row"/> permanent (-1: none of it) and moves <see cref="Position"/>.</summary>
+    private protected abstract void TakeOver(Batch batch, int row);
+}

@@ -1,0 +1,44 @@
+using System.Runtime.Intrinsics.X86;
+
+namespace RyzenLlm.Kernels;
+
+/// <summary>
+/// Every hot loop of the engine for one instruction set. This class is the portable path, plain loops that define the result;
+/// a subclass overrides the slots for which its instructions pay. All slots are pure: they read their inputs, write their outputs
+/// and keep no state, so one instance serves all threads.
+/// </summary>
+/// <remarks>
+/// <para>Callers are the checked entries in <see cref="Ops"/>; slots only assert.</para>
+/// <para>Batch invariance: what a slot writes for a row depends on that row alone, in one fixed reduction order per path,
+/// whatever the number of rows in the call and however output rows are split between threads.</para>
+/// </remarks>
+public unsafe partial class KernelSet
+{
+    private protected KernelSet() { }
+
+    /// <summary>Name as used by settings and the command line: portable, avx2 or avx512.</summary>
+    public virtual string Name => "portable";
+
+    /// <summary>The portable path, available everywhere.</summary>
+    public static KernelSet Portable { get; } = new();
+
+    /// <summary>All paths this processor can run, slowest first.</summary>
+    public static IReadOnlyList<KernelSet> Available { get; } = Detect();
+
+    /// <summary>The path of that name, or the fastest one for "auto".</summary>
+    /// <exception cref="ArgumentException">The name is unknown or this processor lacks the instructions.</exception>
+    public static KernelSet Select(string name = "auto")
+    {
+        if (name.Equals("auto", StringComparison.OrdinalIgnoreCase))
+        {
+            return Available[^1];
+        }
+
+        return Available.FirstOrDefault(k => k.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
+            ?? throw new ArgumentException(
+                $"Kernel path '{name}' is not available on this processor. Use auto or one of: {string.Join(", ", Available.Select(k => k.Name))}.",
+                nameof(name));
+    }
+
+    private static List<KernelSet> Detect() => [Portable];
+}

@@ -1,0 +1,207 @@
+using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
+using RyzenLlm.Kernels.Threading;
+
+namespace RyzenLlm.Kernels;
+
+/// <summary>Int8 activation rows of one ternary product: values in the kernel path's own order, multiplier and sum per row.</summary>
+public sealed unsafe class QuantizedRows : IDisposable
+{
+    private readonly NativeBuffer<sbyte> _values;
+    private readonly NativeBuffer<float> _multipliers;
+    private readonly NativeBuffer<int> _sums;
+
+    /// <summary>Room for rows of up to <paramref name="columns"/> values.</summary>
+    public QuantizedRows(int rows, int columns)
+    {
+        Rows = rows;
+        Stride = (columns + 63) & ~63;
+        _values = new((long)rows * Stride);
+        _multipliers = new(rows);
+        _sums = new(rows);
+    }
+
+    /// <summary>Row capacity.</summary>
+    public int Rows { get; }
+
+    /// <summary>Elements between rows.</summary>
+    public int Stride { get; }
+
+    /// <summary>Columns of the rows held now.</summary>
+    public int Columns { get; internal set; }
+
+    internal sbyte* Values => _values.Pointer;
+
+    internal float* Multipliers => _multipliers.Pointer;
+
+    internal int* Sums => _sums.Pointer;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _values.Dispose();
+        _multipliers.Dispose();
+        _sums.Dispose();
+    }
+}
+
+/// <summary>
+/// The checked entries to the kernels: one kernel path and one thread team, shared by all models of a process that run one after the other.
+/// Pointers are to <see cref="NativeBuffer{T}"/> memory of the stated extent.
+/// </summary>
+/// <remarks>Not for concurrent use: a region owns the team until it returns.</remarks>
+public sealed unsafe class Ops : IDisposable
+{
+    private readonly LinearJob _linear;
+    private readonly TernaryJob _ternary;
+    private readonly QuantizeJob _quantize;
+    private readonly RowsJob _rows;
+
+    /// <summary>Binds a kernel path to a team of <paramref name="threads"/> threads.</summary>
+    public Ops(KernelSet kernels, int threads)
+    {
+        Kernels = kernels;
+        Team = new ThreadTeam(threads);
+        _linear = new(kernels);
+        _ternary = new(kernels);
+        _quantize = new(kernels);
+        _rows = new();
+    }
+
+    /// <summary>Work on one row (or one head, or one channel block) of a batch.</summary>
+    public delegate void RowWork(int index);
+
+    /// <summary>The kernel path.</summary>
+    public KernelSet Kernels { get; }
+
+    /// <summary>The thread team.</summary>
+    public ThreadTeam Team { get; }
+
+    /// <summary>y[t, m] = sum_k w[m, k] x[t, k], activations unrounded, for n rows; x is [n][w.Columns], y is [n][w.Rows].</summary>
+    /// <exception cref="ArgumentOutOfRangeException">n is negative.</exception>
+    public void Linear(WeightMatrix w, float* x, int n, float* y)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(n);
+        _linear.Set(w, x, n, y);
+        Team.Run(_linear);
+    }
+
+    /// <summary>Rounds n rows [n][columns] of activations to int8 (see <see cref="KernelSet.QuantizeRow"/>).</summary>
+    /// <exception cref="ArgumentException">More rows or columns than <paramref name="q"/> holds, or columns no multiple of 128.</exception>
+    public void Quantize(float* x, int n, int columns, QuantizedRows q)
+    {
+        if (n < 0 || n > q.Rows || columns > q.Stride || columns % 128 != 0)
+        {
+            throw new ArgumentException($"{n} rows of {columns} do not fit {q.Rows} rows of {q.Stride} (columns must be a multiple of 128).");
+        }
+
+        q.Columns = columns;
+        _quantize.Set(x, n, q);
+        Team.Run(_quantize);
+    }
+
+    /// <summary>Ternary product of n quantised rows; y is [n][w.Rows].</summary>
+    /// <exception cref="ArgumentException">The rows held have another length than the matrix.</exception>
+    public void TernaryLinear(WeightMatrix w, QuantizedRows q, int n, float* y)
+    {
+        if (q.Columns != w.Columns || n < 0 || n > q.Rows)
+        {
+            throw new ArgumentException($"{w.Name}: {n} activation rows of {q.Columns} for a matrix of {w.Columns} columns.");
+        }
+
+        _ternary.Set(w, q, n, y);
+        Team.Run(_ternary);
+    }
+
+    /// <summary>Runs <paramref name="work"/> for every index in [0, n), in contiguous shares. Keep the delegate: creating one allocates.</summary>
+    public void ForEach(int n, RowWork work)
+    {
+        _rows.Set(n, work);
+        Team.Run(_rows);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Team.Dispose();
+
+    // Shares are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.
+    private static (int Begin, int End) Share(int items, int grain, int worker, int workers)
+    {
+        var grains = (items + grain - 1) / grain;
+        var begin = (int)((long)grains * worker / workers) * grain;
+        var end = (int)((long)grains * (worker + 1) / workers) * grain;
+        return (Math.Min(begin, items), Math.Min(end, items));
+    }
+
+    private sealed class LinearJob(KernelSet kernels) : TeamJob
+    {
+        private WeightMatrix? _w;
+        private float* _x;
+        private float* _y;
+        private int _n;
+
+        public void Set(WeightMatrix w, float* x, int n, float* y) => (_w, _x, _n, _y) = (w, x, n, y);
+
+        public override void Run(int worker, int workers)
+        {
+            var (begin, end) = Share(_w!.Rows, 32, worker, workers);
+            if (begin < end)
+            {
+                kernels.MatMul(_w, begin, end, _x, _w.Columns, _n, _y, _w.Rows);
+            }
+        }
+    }
+
+    private sealed class TernaryJob(KernelSet kernels) : TeamJob
+    {
+        private WeightMatrix? _w;
+        private QuantizedRows? _q;
+        private float* _y;
+        private int _n;
+
+        public void Set(WeightMatrix w, QuantizedRows q, int n, float* y) => (_w, _q, _n, _y) = (w, q, n, y);
+
+        public override void Run(int worker, int workers)
+        {
+            var (begin, end) = Share(_w!.Rows, 32, worker, workers);
+            if (begin < end)
+            {
+                kernels.MatMulTernary(_w, begin, end, _q!.Values, _q.Stride, _q.Multipliers, _q.Sums, _n, _y, _w.Rows);
+            }
+        }
+    }
+
+    private sealed class QuantizeJob(KernelSet kernels) : TeamJob
+    {
+        private float* _x;
+        private QuantizedRows? _q;
+        private int _n;
+
+        public void Set(float* x, int n, QuantizedRows q) => (_x, _n, _q) = (x, n, q);
+
+        public override void Run(int worker, int workers)
+        {
+            var (begin, end) = Share(_n, 1, worker, workers);
+            for (var t = begin; t < end; t++)
+            {
+                kernels.QuantizeRow(_x + ((long)t * _q!.Columns), _q.Columns, _q.Values + ((long)t * _q.Stride), out _q.Multipliers[t], out _q.Sums[t]);
+            }
+        }
+    }
+
+    private sealed class RowsJob : TeamJob
+    {
+        private RowWork? _work;
+        private int _n;
+
+        public void Set(int n, RowWork work) => (_n, _work) = (n, work);
+
+        public override void Run(int worker, int workers)
+        {
+            var (begin, end) = Share(_n, 1, worker, workers);
+            for (var i = begin; i < end; i++)
+            {
+                _work!(i);
+            }
+        }
+    }
+}

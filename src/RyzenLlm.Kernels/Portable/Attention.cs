@@ -1,0 +1,131 @@
+namespace RyzenLlm.Kernels;
+
+/// <summary>Element type of a key/value cache.</summary>
+public enum KvType
+{
+    /// <summary>binary16, the default.</summary>
+    F16,
+
+    /// <summary>binary32, for exact evaluation.</summary>
+    F32,
+}
+
+/// <summary>
+/// What one query row may attend to in one layer: a paged cache of <see cref="BlockPositions"/> positions per block.
+/// Inside a block and layer, keys lie as [kv head][position][head size], values likewise.
+/// </summary>
+/// <remarks>
+/// Logical position p lives in slot p while p &lt; <see cref="Prefix"/> and in slot <see cref="Tail"/>[p - Prefix] after that (the ancestors of a
+/// row of a drafted tree, itself last). Kernels group their reduction by logical position, so a tree row and the
+/// same tokens in a plain chain give the same bits.
+/// </remarks>
+public unsafe struct KvView
+{
+    /// <summary>Positions per cache block.</summary>
+    public const int BlockPositions = 64;
+
+    /// <summary>Block table: slot s is in block s / 64.</summary>
+    public byte** Blocks;
+
+    /// <summary>Byte offset of this layer's keys inside a block.</summary>
+    public long KeyOffset;
+
+    /// <summary>Byte offset of this layer's values inside a block.</summary>
+    public long ValueOffset;
+
+    /// <summary>Element type.</summary>
+    public KvType Type;
+
+    /// <summary>Key/value heads.</summary>
+    public int KvHeads;
+
+    /// <summary>Elements per head.</summary>
+    public int HeadSize;
+
+    /// <summary>Number of leading positions whose slot is the position itself.</summary>
+    public int Prefix;
+
+    /// <summary>Slots of the later positions.</summary>
+    public int* Tail;
+
+    /// <summary>Number of entries in <see cref="Tail"/>.</summary>
+    public int TailCount;
+
+    /// <summary>Visible positions in all.</summary>
+    public readonly int Count => Prefix + TailCount;
+
+    /// <summary>Slot of logical position p.</summary>
+    public readonly int Slot(int p) => p < Prefix ? p : Tail[p - Prefix];
+
+    /// <summary>Address of the key (or value) of one kv head at a slot.</summary>
+    public readonly byte* Key(int slot, int kvHead) => Address(slot, kvHead, KeyOffset);
+
+    /// <inheritdoc cref="Key"/>
+    public readonly byte* Value(int slot, int kvHead) => Address(slot, kvHead, ValueOffset);
+
+    private readonly byte* Address(int slot, int kvHead, long offset) =>
+        Blocks[slot / BlockPositions] + offset + ((((long)kvHead * BlockPositions) + (slot % BlockPositions)) * HeadSize * (Type == KvType.F16 ? 2 : 4));
+}
+
+public unsafe partial class KernelSet
+{
+    /// <summary>
+    /// Softmax attention of the query heads that share one key/value head:
+    /// o_j = sum_p softmax_p(q_j . k[p] * scale) v[p] over the visible positions.
+    /// </summary>
+    /// <param name="view">Visible positions of this row in this layer.</param>
+    /// <param name="kvHead">Key/value head.</param>
+    /// <param name="q">First of <paramref name="group"/> consecutive query heads that share it.</param>
+    /// <param name="group">Query heads per key/value head.</param>
+    /// <param name="scale">Usually 1 / sqrt(head size).</param>
+    /// <param name="scratch">At least group * view.Count floats.</param>
+    /// <param name="output">Receives group heads of head size floats.</param>
+    public virtual void Attend(in KvView view, int kvHead, float* q, int group, float scale, float* scratch, float* output)
+    {
+        for (var j = 0; j < group; j++, q += view.HeadSize, output += view.HeadSize)
+        {
+            var max = float.NegativeInfinity;
+            for (var p = 0; p < view.Count; p++)
+            {
+                scratch[p] = scale * DotCache(view.Key(view.Slot(p), kvHead), view.Type, q, view.HeadSize);
+                max = Math.Max(max, scratch[p]);
+            }
+
+            var total = 0f;
+            new Span<float>(output, view.HeadSize).Clear();
+            for (var p = 0; p < view.Count; p++)
+            {
+                var weight = MathF.Exp(scratch[p] - max);
+                total += weight;
+                AddCache(view.Value(view.Slot(p), kvHead), view.Type, weight, view.HeadSize, output);
+            }
+
+            for (var d = 0; d < view.HeadSize; d++)
+            {
+                output[d] /= total;
+            }
+        }
+    }
+
+    private static float DotCache(byte* cached, KvType type, float* x, int n)
+    {
+        var sum = 0f;
+        for (var d = 0; d < n; d++)
+        {
+            sum += x[d] * ReadCache(cached, type, d);
+        }
+
+        return sum;
+    }
+
+    private static void AddCache(byte* cached, KvType type, float weight, int n, float* y)
+    {
+        for (var d = 0; d < n; d++)
+        {
+            y[d] += weight * ReadCache(cached, type, d);
+        }
+    }
+
+    private static float ReadCache(byte* cached, KvType type, int d) =>
+        type == KvType.F16 ? (float)BitConverter.UInt16BitsToHalf(((ushort*)cached)[d]) : ((float*)cached)[d];
+}

@@ -1,0 +1,55 @@
+using System.Diagnostics;
+using RyzenLlm.Kernels.Formats;
+
+namespace RyzenLlm.Kernels;
+
+public unsafe partial class KernelSet
+{
+    /// <summary>
+    /// Product with unrounded activations, y[t, m] = sum over k of w[m, k] x[t, k], for output rows m in [begin, end) and n activation rows.
+    /// </summary>
+    /// <param name="w">Matrix of any format.</param>
+    /// <param name="begin">First output row.</param>
+    /// <param name="end">One past the last output row.</param>
+    /// <param name="x">Activation rows of w.Columns floats, row t at x + t ldx.</param>
+    /// <param name="ldx">Elements between activation rows.</param>
+    /// <param name="n">Activation rows.</param>
+    /// <param name="y">Receives y[t, m] at y + t ldy + m (m counted from 0, not from begin).</param>
+    /// <param name="ldy">Elements between output rows.</param>
+    public virtual void MatMul(WeightMatrix w, int begin, int end, float* x, long ldx, int n, float* y, long ldy)
+    {
+        Debug.Assert(begin >= 0 && end <= w.Rows);
+        var row = new float[w.Columns];
+        fixed (float* r = row)
+        {
+            for (var m = begin; m < end; m++)
+            {
+                w.DecodeRow(m, row);
+                for (var t = 0; t < n; t++)
+                {
+                    y[(t * ldy) + m] = Dot(r, x + (t * ldx), w.Columns);
+                }
+            }
+        }
+    }
+
+    /// <summary>Inner product of two float vectors of length <paramref name="k"/>.</summary>
+    public virtual float Dot(float* a, float* b, int k)
+    {
+        // Sixteen partial sums: the order of the widest vector path, and close to its rounding.
+        Span<float> lanes = stackalloc float[16];
+        lanes.Clear();
+        for (var i = 0; i < k; i++)
+        {
+            lanes[i & 15] += a[i] * b[i];
+        }
+
+        var sum = 0f;
+        foreach (var lane in lanes)
+        {
+            sum += lane;
+        }
+
+        return sum;
+    }
+}
