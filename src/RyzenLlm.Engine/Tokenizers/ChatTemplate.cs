@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.RegularExpressions;
+using RyzenLlm.Engine.Files;
 
 namespace RyzenLlm.Engine.Tokenizers;
 
@@ -107,6 +108,13 @@ public sealed partial class ChatTemplate
     /// <exception cref="ArgumentException">There is none; the message names those there are.</exception>
     public static ChatTemplate ByName(string name) => Find(name)
         ?? throw new ArgumentException($"There is no chat template '{name}'. Choose one of: {Names}.", nameof(name));
+
+    /// <summary>The template of a model file.</summary>
+    /// <param name="file">The model.</param>
+    /// <param name="name">Name of a template to use whatever the file says, or null.</param>
+    /// <exception cref="ArgumentException">As for <see cref="For(string, string?, string?)"/>.</exception>
+    public static ChatTemplate For(GgufFile file, string? name = null) =>
+        For(file.Architecture, file.TryGetString("tokenizer.chat_template", out var text) ? text : null, name);
 
     /// <summary>The template of a model.</summary>
     /// <param name="architecture"><c>general.architecture</c> of the file.</param>

@@ -1,3 +1,5 @@
+using RyzenLlm.Engine.Files;
+
 namespace RyzenLlm.Engine.Tokenizers;
 
 /// <summary>What a token is for; the values of <c>tokenizer.ggml.token_type</c> in GGUF.</summary>
@@ -17,7 +19,7 @@ internal sealed record TokenizerVocabulary
     /// <summary>Most tokens that a vocabulary may have; the largest published ones have under 300,000.</summary>
     private const int MostTokens = 1 << 24;
 
-    /// <summary>Where it came from, for messages.</summary>
+    /// <summary>Path of the file, for messages.</summary>
     public string Source { get; init; } = "vocabulary";
 
     /// <summary><c>general.architecture</c>.</summary>
@@ -63,7 +65,7 @@ internal sealed record TokenizerVocabulary
     public TokenType Type(int id) => Types.Length == 0 ? TokenType.Normal : (TokenType)Types[id];
 
     /// <summary>An error about this vocabulary.</summary>
-    public Exception Error(string expected, string found) => new InvalidDataException($"{Source}: expected {expected}, found {found}");
+    public ModelFormatException Error(string expected, string found) => new(Source, null, null, expected, found);
 
     /// <summary>Throws unless counts and ids fit together.</summary>
     public void Check()
