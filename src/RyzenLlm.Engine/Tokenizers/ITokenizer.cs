@@ -1,0 +1,4 @@
+namespace RyzenLlm.Engine.Tokenizers;
+
+/// <summary>stub</summary>
+public interface ITokenizer;
