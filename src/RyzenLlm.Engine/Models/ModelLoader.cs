@@ -21,6 +21,10 @@ public static class ModelLoader
 {
     private static readonly Dictionary<string, Func<GgufFile, ModelParts, LanguageModel>> Architectures = new()
     {
+        ["bitnet-b1.58"] = (file, parts) => new BitNet(file, parts),
+        ["bitnet-25"] = (file, parts) => new BitNet(file, parts),
+        ["bitnet"] = (file, parts) => new BitNet(file, parts),
+        ["rwkv7"] = (file, parts) => new Rwkv7(file, parts),
         ["mamba"] = (file, parts) => new Mamba(file, parts),
     };
 

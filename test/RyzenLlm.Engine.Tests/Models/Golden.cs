@@ -63,7 +63,7 @@ internal sealed class Golden
     }
 
     /// <summary>Loads with exact caches.</summary>
-    public LanguageModel Load(string kernels = "auto", int threads = 2) =>
+    public LanguageModel Load(string kernels = "auto", int threads = 1) =>
         ModelLoader.Load(ModelPath, new LoadOptions { Kernels = kernels, Threads = threads, KvType = KvType.F32 });
 
     /// <summary>Largest difference allowed at a position: where an int8 rounding may flip, the loose bound of the expectations holds.</summary>
