@@ -1,4 +1,0 @@
-namespace RyzenLlm.Engine.Tokenizers;
-
-/// <summary>stub</summary>
-public interface ITokenizer;
