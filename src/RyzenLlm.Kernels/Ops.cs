@@ -14,8 +14,10 @@ public sealed unsafe class QuantizedRows : IDisposable
     /// <summary>Room for rows of up to <paramref name="columns"/> values.</summary>
     public QuantizedRows(int rows, int columns)
     {
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfNegative(columns);
         Rows = rows;
-        Stride = (columns + 63) & ~63;
+        Stride = checked(columns + KernelSet.TernaryPadding - 1) & -KernelSet.TernaryPadding;
         _values = new((long)rows * Stride);
         _multipliers = new(rows);
         _sums = new(rows);
@@ -58,10 +60,13 @@ public sealed unsafe class Ops : IDisposable
     private readonly RowsJob _rows;
 
     /// <summary>Binds a kernel path to a team of <paramref name="threads"/> threads.</summary>
-    public Ops(KernelSet kernels, int threads)
+    /// <param name="kernels">Kernel path.</param>
+    /// <param name="threads">Threads, the caller included.</param>
+    /// <param name="pin">Whether the threads are tied to processors, see <see cref="ThreadTeam(int, bool?)"/>.</param>
+    public Ops(KernelSet kernels, int threads, bool? pin = null)
     {
         Kernels = kernels;
-        Team = new ThreadTeam(threads);
+        Team = new ThreadTeam(threads, pin);
         _linear = new(kernels);
         _ternary = new(kernels);
         _quantize = new(kernels);
@@ -79,49 +84,73 @@ public sealed unsafe class Ops : IDisposable
 
     /// <summary>y[t, m] = sum_k w[m, k] x[t, k], activations unrounded, for n rows; x is [n][w.Columns], y is [n][w.Rows].</summary>
     /// <exception cref="ArgumentOutOfRangeException">n is negative.</exception>
+    /// <exception cref="ArgumentNullException">x or y is null.</exception>
     public void Linear(WeightMatrix w, float* x, int n, float* y)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(n);
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(y);
         _linear.Set(w, x, n, y);
-        Team.Run(_linear);
+        Run(_linear);
     }
 
     /// <summary>Rounds n rows [n][columns] of activations to int8 (see <see cref="KernelSet.QuantizeRow"/>).</summary>
     /// <exception cref="ArgumentException">More rows or columns than <paramref name="q"/> holds, or columns no multiple of 128.</exception>
     public void Quantize(float* x, int n, int columns, QuantizedRows q)
     {
-        if (n < 0 || n > q.Rows || columns > q.Stride || columns % 128 != 0)
+        ArgumentNullException.ThrowIfNull(x);
+        if (n < 0 || n > q.Rows || columns <= 0 || columns > q.Stride || columns % 128 != 0)
         {
             throw new ArgumentException($"{n} rows of {columns} do not fit {q.Rows} rows of {q.Stride} (columns must be a multiple of 128).");
         }
 
         q.Columns = columns;
         _quantize.Set(x, n, q);
-        Team.Run(_quantize);
+        Run(_quantize);
     }
 
     /// <summary>Ternary product of n quantised rows; y is [n][w.Rows].</summary>
-    /// <exception cref="ArgumentException">The rows held have another length than the matrix.</exception>
+    /// <exception cref="ArgumentException">The rows held have another length than the matrix, or it is not ternary.</exception>
     public void TernaryLinear(WeightMatrix w, QuantizedRows q, int n, float* y)
     {
+        ArgumentNullException.ThrowIfNull(y);
+        if (!KernelSet.IsTernary(w.Format.Type))
+        {
+            throw new ArgumentException($"{w.Name}: {w.Format} is not a ternary format; use Linear.", nameof(w));
+        }
+
         if (q.Columns != w.Columns || n < 0 || n > q.Rows)
         {
             throw new ArgumentException($"{w.Name}: {n} activation rows of {q.Columns} for a matrix of {w.Columns} columns.");
         }
 
         _ternary.Set(w, q, n, y);
-        Team.Run(_ternary);
+        Run(_ternary);
     }
 
     /// <summary>Runs <paramref name="work"/> for every index in [0, n), in contiguous shares. Keep the delegate: creating one allocates.</summary>
     public void ForEach(int n, RowWork work)
     {
+        ArgumentOutOfRangeException.ThrowIfNegative(n);
         _rows.Set(n, work);
-        Team.Run(_rows);
+        Run(_rows);
     }
 
     /// <inheritdoc/>
     public void Dispose() => Team.Dispose();
+
+    // Jobs let go of their operands afterwards, so that an unloaded model is not kept alive by the last product it ran.
+    private void Run(OperandJob job)
+    {
+        try
+        {
+            Team.Run(job);
+        }
+        finally
+        {
+            job.Clear();
+        }
+    }
 
     // Shares are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.
     private static (int Begin, int End) Share(int items, int grain, int worker, int workers)
@@ -132,14 +161,27 @@ public sealed unsafe class Ops : IDisposable
         return (Math.Min(begin, items), Math.Min(end, items));
     }
 
-    private sealed class LinearJob(KernelSet kernels) : TeamJob
+    private abstract class OperandJob : TeamJob
+    {
+        public abstract void Clear();
+    }
+
+    private sealed class LinearJob(KernelSet kernels) : OperandJob
     {
         private WeightMatrix? _w;
         private float* _x;
         private float* _y;
         private int _n;
 
-        public void Set(WeightMatrix w, float* x, int n, float* y) => (_w, _x, _n, _y) = (w, x, n, y);
+        public void Set(WeightMatrix w, float* x, int n, float* y)
+        {
+            _w = w;
+            _x = x;
+            _n = n;
+            _y = y;
+        }
+
+        public override void Clear() => _w = null;
 
         public override void Run(int worker, int workers)
         {
@@ -151,14 +193,22 @@ public sealed unsafe class Ops : IDisposable
         }
     }
 
-    private sealed class TernaryJob(KernelSet kernels) : TeamJob
+    private sealed class TernaryJob(KernelSet kernels) : OperandJob
     {
         private WeightMatrix? _w;
         private QuantizedRows? _q;
         private float* _y;
         private int _n;
 
-        public void Set(WeightMatrix w, QuantizedRows q, int n, float* y) => (_w, _q, _n, _y) = (w, q, n, y);
+        public void Set(WeightMatrix w, QuantizedRows q, int n, float* y)
+        {
+            _w = w;
+            _q = q;
+            _n = n;
+            _y = y;
+        }
+
+        public override void Clear() => (_w, _q) = (null, null);
 
         public override void Run(int worker, int workers)
         {
@@ -170,13 +220,20 @@ public sealed unsafe class Ops : IDisposable
         }
     }
 
-    private sealed class QuantizeJob(KernelSet kernels) : TeamJob
+    private sealed class QuantizeJob(KernelSet kernels) : OperandJob
     {
         private float* _x;
         private QuantizedRows? _q;
         private int _n;
 
-        public void Set(float* x, int n, QuantizedRows q) => (_x, _n, _q) = (x, n, q);
+        public void Set(float* x, int n, QuantizedRows q)
+        {
+            _x = x;
+            _n = n;
+            _q = q;
+        }
+
+        public override void Clear() => _q = null;
 
         public override void Run(int worker, int workers)
         {
@@ -188,12 +245,18 @@ public sealed unsafe class Ops : IDisposable
         }
     }
 
-    private sealed class RowsJob : TeamJob
+    private sealed class RowsJob : OperandJob
     {
         private RowWork? _work;
         private int _n;
 
-        public void Set(int n, RowWork work) => (_n, _work) = (n, work);
+        public void Set(int n, RowWork work)
+        {
+            _n = n;
+            _work = work;
+        }
+
+        public override void Clear() => _work = null;
 
         public override void Run(int worker, int workers)
         {

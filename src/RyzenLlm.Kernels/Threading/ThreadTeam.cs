@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace RyzenLlm.Kernels.Threading;
 
 /// <summary>Work that a <see cref="ThreadTeam"/> splits among its threads. Instances are kept and reused: a region allocates nothing.</summary>
@@ -13,55 +15,62 @@ public abstract class TeamJob
 /// A fixed team of threads that meets at every region. Workers spin through the short gaps of a token and park between requests;
 /// the caller is worker 0.
 /// </summary>
-/// <remarks>One owner: regions must not be started from two threads at once.</remarks>
+/// <remarks>One owner: regions must not be started from two threads at once, nor from inside a region.</remarks>
 public sealed class ThreadTeam : IDisposable
 {
-    // About 0.3 ms of spinning on current processors: longer than any gap inside a token, far shorter than one between requests.
-    private const int SpinsBeforePark = 20_000;
+    // Some 0.3 ms of spinning on current processors: longer than any gap inside a token, far shorter than one between requests
+    // (waking a parked thread costs about 40 microseconds).
+    private const int SpinsBeforePark = 10_000;
+    private const int PausesPerSpin = 4;
 
-    private readonly Thread[] _threads;
-    private readonly SemaphoreSlim _parked = new(0);
+    private readonly Worker[] _workers;
     private TeamJob? _job;
-    private volatile int _generation;
+    private PaddedInt _generation;
+    private PaddedInt _running;
     private volatile bool _stopping;
-    private int _running;
-    private int _parkedCount;
-    private volatile Exception? _failure;
+    private Exception? _failure;
 
     /// <summary>Starts workers - 1 threads.</summary>
     /// <param name="workers">Threads in all, the caller included; 1 runs everything on the caller.</param>
-    public ThreadTeam(int workers)
+    /// <param name="pin">Ties each thread but the caller to a processor of its own, counted from the end of the processors this
+    /// process may use. Null: where there are at least as many processors as threads. Without effect on systems other than Linux.</param>
+    public ThreadTeam(int workers, bool? pin = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(workers, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(workers, 1024);
         Workers = workers;
-        _threads = new Thread[workers - 1];
-        for (var i = 0; i < _threads.Length; i++)
+        Pinned = (pin ?? workers <= Environment.ProcessorCount) && workers > 1 && ProcessorAffinity.IsSupported;
+        _workers = new Worker[workers - 1];
+        for (var i = 0; i < _workers.Length; i++)
         {
-            var worker = i + 1;
-            _threads[i] = new Thread(() => Serve(worker)) { IsBackground = true, Name = $"kernel-{worker}" };
-            _threads[i].Start();
+            _workers[i] = new Worker(this, i + 1);
         }
     }
 
     /// <summary>Threads in all, the caller included.</summary>
     public int Workers { get; }
 
+    /// <summary>Whether each thread but the caller has a processor of its own.</summary>
+    public bool Pinned { get; }
+
     /// <summary>Runs the job on all threads and returns when all are done.</summary>
-    /// <exception cref="AggregateException">A worker's share threw.</exception>
+    /// <exception cref="AggregateException">A worker's share threw; the other shares were finished.</exception>
     public void Run(TeamJob job)
     {
-        if (_threads.Length == 0)
+        if (_workers.Length == 0)
         {
             job.Run(0, 1);
             return;
         }
 
         _job = job;
-        Volatile.Write(ref _running, _threads.Length);
-        Interlocked.Increment(ref _generation);
-        if (Volatile.Read(ref _parkedCount) > 0)
+        Volatile.Write(ref _running.Value, _workers.Length);
+
+        // A full fence: either a worker that is about to park sees the new generation, or its announcement is seen below.
+        Interlocked.Increment(ref _generation.Value);
+        foreach (var worker in _workers)
         {
-            _parked.Release(Interlocked.Exchange(ref _parkedCount, 0));
+            worker.WakeIfParked();
         }
 
         try
@@ -70,18 +79,8 @@ public sealed class ThreadTeam : IDisposable
         }
         finally
         {
-            var spin = 0;
-            while (Volatile.Read(ref _running) > 0)
-            {
-                if (++spin < SpinsBeforePark)
-                {
-                    Thread.SpinWait(4);
-                }
-                else
-                {
-                    Thread.Yield(); // another process holds the worker's core: let it finish there
-                }
-            }
+            WaitForWorkers();
+            _job = null;
         }
 
         if (_failure is { } failure)
@@ -94,78 +93,127 @@ public sealed class ThreadTeam : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_stopping)
+        {
+            return;
+        }
+
         _stopping = true;
-        Interlocked.Increment(ref _generation);
-        _parked.Release(_threads.Length);
-        foreach (var thread in _threads)
+        Interlocked.Increment(ref _generation.Value);
+        foreach (var worker in _workers)
         {
-            thread.Join();
+            worker.WakeIfParked();
         }
 
-        _parked.Dispose();
-    }
-
-    private void Serve(int worker)
-    {
-        var seen = 0;
-        while (true)
+        foreach (var worker in _workers)
         {
-            WaitForWork(seen);
-            if (_stopping)
-            {
-                return;
-            }
-
-            seen = _generation;
-            try
-            {
-                _job!.Run(worker, Workers);
-            }
-            catch (Exception e)
-            {
-                _failure = e;
-            }
-
-            Interlocked.Decrement(ref _running);
+            worker.Join();
         }
     }
 
-    private void WaitForWork(int seen)
+    private void WaitForWorkers()
     {
-        for (var spin = 0; _generation == seen; spin++)
+        for (var spin = 0; Volatile.Read(ref _running.Value) > 0; spin++)
         {
             if (spin < SpinsBeforePark)
             {
-                Thread.SpinWait(4);
-                continue;
+                Thread.SpinWait(PausesPerSpin);
             }
-
-            // Announce, look once more, sleep: the caller either sees the announcement or we see its generation.
-            Interlocked.Increment(ref _parkedCount);
-            if (_generation != seen && TryWithdraw())
+            else
             {
-                return;
+                Thread.Yield(); // something else holds the worker's processor: let it finish there
             }
-
-            _parked.Wait();
-            spin = 0;
         }
     }
 
-    // False when the caller has already counted this worker and will release it.
-    private bool TryWithdraw()
+    // A line of its own, so that workers spinning on one counter do not slow writes to the other.
+    [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Explicit, Size = 192)]
+    private struct PaddedInt
     {
-        while (true)
+        [System.Runtime.InteropServices.FieldOffset(64)]
+        public int Value;
+    }
+
+    private sealed class Worker
+    {
+        private readonly ThreadTeam _team;
+        private readonly int _index;
+        private readonly Thread _thread;
+        private readonly SemaphoreSlim _wake = new(0);
+        private int _parked;
+
+        public Worker(ThreadTeam team, int index)
         {
-            var count = Volatile.Read(ref _parkedCount);
-            if (count == 0)
+            _team = team;
+            _index = index;
+            _thread = new Thread(Serve) { IsBackground = true, Name = $"kernel-{index}" };
+            _thread.Start();
+        }
+
+        public void WakeIfParked()
+        {
+            if (Volatile.Read(ref _parked) != 0 && Interlocked.Exchange(ref _parked, 0) != 0)
             {
-                return false;
+                _wake.Release();
+            }
+        }
+
+        public void Join()
+        {
+            _thread.Join();
+            _wake.Dispose();
+        }
+
+        private void Serve()
+        {
+            if (_team.Pinned)
+            {
+                ProcessorAffinity.PinCurrentThread(_team.Workers - 1 - _index);
             }
 
-            if (Interlocked.CompareExchange(ref _parkedCount, count - 1, count) == count)
+            for (var seen = 0; ;)
             {
-                return true;
+                seen = WaitForGeneration(seen);
+                if (_team._stopping)
+                {
+                    return;
+                }
+
+                try
+                {
+                    _team._job!.Run(_index, _team.Workers);
+                }
+                catch (Exception e)
+                {
+                    Interlocked.CompareExchange(ref _team._failure, e, null);
+                }
+
+                Interlocked.Decrement(ref _team._running.Value);
+            }
+        }
+
+        private int WaitForGeneration(int seen)
+        {
+            while (true)
+            {
+                for (var spin = 0; spin < SpinsBeforePark; spin++)
+                {
+                    var generation = Volatile.Read(ref _team._generation.Value);
+                    if (generation != seen)
+                    {
+                        return generation;
+                    }
+
+                    Thread.SpinWait(PausesPerSpin);
+                }
+
+                // Announce (a full fence), look once more, sleep. Whoever takes the announcement back decides: if it is the caller,
+                // a wake-up is on its way and must be consumed; if it is this thread, nobody will send one.
+                Interlocked.Exchange(ref _parked, 1);
+                if (Volatile.Read(ref _team._generation.Value) == seen || Interlocked.Exchange(ref _parked, 0) == 0)
+                {
+                    _wake.Wait();
+                }
             }
         }
     }
