@@ -18,8 +18,8 @@ internal sealed class TenantStatistics
     private const float ExpectedBits = 8;
     private const int WordsBeforeTiers = 2000;
     private const int MaximumSessions = 512;
-    private const int Buckets = 64;
-    private const float BucketsPerUnit = 16;
+    private const int Buckets = 128;
+    private const float BucketsPerUnit = 12;
 
     private readonly Dictionary<uint, int> _holding = [];
     private readonly Dictionary<string, HashSet<uint>> _sessions = [];

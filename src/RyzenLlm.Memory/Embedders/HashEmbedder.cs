@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 using Microsoft.Extensions.AI;
 using RyzenLlm.Memory.Text;
 
-namespace RyzenLlm.Memory.Embedding;
+namespace RyzenLlm.Memory.Embedders;
 
 /// <summary>
 /// The built-in embedder: signed feature hashing (Weinberger et al. 2009) of the character n-grams of every word, as
