@@ -55,4 +55,46 @@ internal sealed class LoadingTests
         using var file = GgufFile.Open(SharedFiles.Path("golden/models/rwkv7-tiny-834k-trained.gguf"));
         Assert.That(TokenizerLoader.From(file).Encode([0, 65, 255], false, false), Is.EqualTo(new[] { 0, 65, 255 }));
     }
+
+    // Damage to the keys is either found or harmless: whatever loads also encodes and decodes.
+    [TestCase("bitnet-b158-i2_s")]
+    [TestCase("rwkv7-f32")]
+    public void DamagedKeysGiveOnlyModelFormatExceptions(string model)
+    {
+        var good = File.ReadAllBytes(Vocabularies.PathOf(model));
+        var path = Path.Combine(Path.GetTempPath(), $"{Guid.NewGuid():N}.gguf");
+        var random = new Random(11);
+        var (loaded, refused) = (0, 0);
+        try
+        {
+            for (var round = 0; round < 200; round++)
+            {
+                var bad = good.ToArray();
+                for (var i = random.Next(1, 6); i > 0; i--)
+                {
+                    bad[random.Next(400, 12_000)] = (byte)random.Next(256);
+                }
+
+                File.WriteAllBytes(path, bad);
+                try
+                {
+                    using var file = GgufFile.Open(path);
+                    var tokenizer = TokenizerLoader.From(file);
+                    tokenizer.Decode(tokenizer.Encode("The state of the machine <|eot_id|>\n", true, true));
+                    loaded++;
+                }
+                catch (ModelFormatException)
+                {
+                    refused++;
+                }
+            }
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+
+        Assert.That(loaded, Is.Positive);
+        Assert.That(refused, Is.Positive);
+    }
 }
