@@ -77,6 +77,19 @@ public sealed class ModelLibrary
             ?? throw new ModelNotFoundException($"No model found. Put a GGUF file into {CacheFolder}, or name a file with --model PATH.");
     }
 
+    /// <summary>The model used where none is named, or null if there is none.</summary>
+    public ModelEntry? TryDefault()
+    {
+        try
+        {
+            return Default();
+        }
+        catch (ModelNotFoundException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>Makes a model the default of this process.</summary>
     /// <exception cref="ModelNotFoundException">There is no such model.</exception>
     public ModelEntry Choose(string name)

@@ -1,0 +1,48 @@
+using RyzenLlm.Engine.Decoding;
+using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Sampling;
+using RyzenLlm.Engine.Tokenizers;
+using RyzenLlm.Mcp.Settings;
+
+namespace RyzenLlm.Mcp.Hosting;
+
+/// <summary>From what a user gives to what the engine takes.</summary>
+internal static class Prompts
+{
+    /// <summary>A request under the settings: one turn of the user, with the instruction, if any, before it.</summary>
+    public static GenerationRequest Request(GenerationSettings settings, string prompt, string? system) => new()
+    {
+        Turns = string.IsNullOrEmpty(system) ? [new("user", prompt)] : [new("system", system), new("user", prompt)],
+        MaxTokens = settings.MaxTokens,
+        Sampling = new SamplingOptions
+        {
+            Temperature = settings.Temperature,
+            TopK = settings.TopK,
+            TopP = settings.TopP,
+            MinP = settings.MinP,
+            TypicalP = settings.TypicalP,
+            RepetitionPenalty = settings.RepetitionPenalty,
+            FrequencyPenalty = settings.FrequencyPenalty,
+            PresencePenalty = settings.PresencePenalty,
+            PenaltyWindow = settings.PenaltyWindow,
+            Seed = (ulong)settings.Seed,
+        },
+    };
+
+    /// <summary>The chat form of a model, or the one named.</summary>
+    public static ChatTemplate Template(ModelEntry entry, string? name)
+    {
+        if (!string.IsNullOrEmpty(name) && !name.Equals("auto", StringComparison.OrdinalIgnoreCase))
+        {
+            return ChatTemplate.ByName(name);
+        }
+
+        if (Directory.Exists(entry.Path))
+        {
+            return ChatTemplate.Plain;
+        }
+
+        using var file = GgufFile.Open(entry.Path);
+        return ChatTemplate.For(file.Architecture, file.TryGetString("tokenizer.chat_template", out var text) ? text : null);
+    }
+}
