@@ -28,4 +28,36 @@ internal sealed class Q6_KFormat() : QuantFormat(QuantType.Q6_K, 256, 210)
             }
         }
     }
+
+    private protected override void EncodeBlocks(ReadOnlySpan<float> values, Span<byte> blocks, float scale)
+    {
+        Span<float> scales = stackalloc float[16];
+        for (; !blocks.IsEmpty; blocks = blocks[210..], values = values[256..])
+        {
+            var extreme = 0f;
+            for (var g = 0; g < 16; g++)
+            {
+                scales[g] = ScaleSearch.Symmetric(values.Slice(16 * g, 16), -32);
+                extreme = MathF.Abs(scales[g]) > MathF.Abs(extreme) ? scales[g] : extreme;
+            }
+
+            // The scale of largest magnitude becomes -128, so that all eight bits are used.
+            var d = (Half)(extreme / -128f);
+            BinaryPrimitives.WriteHalfLittleEndian(blocks[208..], d);
+            for (var g = 0; g < 16; g++)
+            {
+                blocks[192 + g] = d == Half.Zero ? (byte)0 : (byte)(sbyte)Rounding.ToInt(scales[g] / (float)d, -128, 127);
+            }
+
+            blocks[..192].Clear();
+            for (var e = 0; e < 256; e++)
+            {
+                var step = (float)d * (sbyte)blocks[192 + e / 16];
+                var v = 32 + (step != 0 ? Rounding.ToInt(values[e] / step, -32, 31) : 0);
+                var (a, f, l) = (e / 128, e / 32 % 4, e % 32);
+                blocks[64 * a + 32 * (f % 2) + l] |= (byte)((v & 15) << (4 * (f / 2)));
+                blocks[128 + 32 * a + l] |= (byte)((v >> 4) << (2 * f));
+            }
+        }
+    }
 }

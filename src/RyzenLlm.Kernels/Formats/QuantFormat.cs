@@ -112,8 +112,7 @@ public abstract class QuantFormat
 
     private protected abstract void DecodeBlocks(ReadOnlySpan<byte> blocks, Span<float> values, float scale);
 
-    private protected virtual void EncodeBlocks(ReadOnlySpan<float> values, Span<byte> blocks, float scale) =>
-        throw new NotSupportedException();
+    private protected abstract void EncodeBlocks(ReadOnlySpan<float> values, Span<byte> blocks, float scale);
 
     private void CheckLengths(int values, int bytes)
     {
