@@ -1,11 +1,12 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Text.RegularExpressions;
 using RyzenLlm.Mcp.Hosting;
 
 namespace RyzenLlm.Mcp.Cli;
 
 /// <summary>The verbs of the program. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled by the user.</summary>
-public static class CommandLine
+public static partial class CommandLine
 {
     /// <summary>Exit code for a command line that cannot be understood.</summary>
     public const int WrongUsage = 2;
@@ -18,9 +19,10 @@ public static class CommandLine
     {
         // Response files would make "@name" in a prompt mean a file.
         var parsed = Create().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
-        if (parsed.Errors.Count > 0)
+        string[] problems = [.. parsed.Errors.Select(e => e.Message), .. Mistyped(parsed)];
+        if (problems.Length > 0)
         {
-            return Fail($"{string.Join(" ", parsed.Errors.Select(e => e.Message)).ReplaceLineEndings(" ")} See: {Path(parsed)} --help", WrongUsage);
+            return Fail($"{string.Join(" ", problems).ReplaceLineEndings(" ")} See: {Path(parsed)} --help", WrongUsage);
         }
 
         try
@@ -57,6 +59,18 @@ public static class CommandLine
         root.Add(DoctorVerb.Create());
         return root;
     }
+
+    // The parser takes an unknown option for a text argument, and would generate from it.
+    private static IEnumerable<string> Mistyped(ParseResult parsed) =>
+        parsed.Tokens.Any(t => t.Type == TokenType.DoubleDash)
+            ? []
+            : parsed.CommandResult.Children.OfType<ArgumentResult>()
+                .SelectMany(argument => argument.Tokens)
+                .Where(token => OptionShape().IsMatch(token.Value))
+                .Select(token => $"There is no option {token.Value}. (A text that begins with dashes goes after --.)");
+
+    [GeneratedRegex("^--?[A-Za-z][A-Za-z0-9-]*$")]
+    private static partial Regex OptionShape();
 
     private static int Fail(string message, int code)
     {

@@ -1,6 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
-using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Models;
 using RyzenLlm.Mcp.Hosting;
 using Spectre.Console;
 
@@ -17,8 +17,8 @@ internal static class InspectVerb
 
     /// <summary>With <c>--json</c>.</summary>
     internal sealed record FileReport(
-        string Path, string Architecture, long Bytes, long Parameters, IReadOnlyDictionary<string, long> BytesByType,
-        IReadOnlyDictionary<string, string> Metadata, Tensor[] Tensors);
+        string Path, string Architecture, bool Supported, long Bytes, long Parameters, int ContextLength, int EmbeddingLength, int BlockCount,
+        int VocabularySize, string? Tokenizer, Dictionary<string, long> ValuesByType, Dictionary<string, string> Metadata, Tensor[] Tensors);
 
     public static Command Create()
     {
@@ -44,21 +44,21 @@ internal static class InspectVerb
 
     internal static FileReport Read(ModelEntry entry)
     {
-        if (Directory.Exists(entry.Path))
-        {
-            throw new ArgumentException($"{entry.Path} is a folder: inspect shows GGUF files.");
-        }
-
-        using var file = GgufFile.Open(entry.Path);
-        var tensors = file.Tensors.Values.OrderBy(t => t.Offset).ToArray();
+        var metadata = ModelMetadata.Read(entry.Path);
         return new(
-            file.Path,
-            file.Architecture,
-            file.Length,
-            tensors.Sum(t => t.Elements),
-            tensors.GroupBy(t => t.Type.ToString()).ToDictionary(g => g.Key, g => g.Sum(t => t.Bytes)),
-            file.Metadata.ToDictionary(m => m.Key, m => m.Value.ToString()),
-            [.. tensors.Select(t => new Tensor(t.Name, t.Type.ToString(), [.. t.Dimensions], t.Offset, t.Bytes))]);
+            metadata.Info.Path,
+            metadata.Info.Architecture,
+            metadata.IsSupported,
+            metadata.FileBytes,
+            metadata.Info.ParameterCount,
+            metadata.Info.ContextLength,
+            metadata.Info.EmbeddingLength,
+            metadata.Info.BlockCount,
+            metadata.Info.VocabularySize,
+            metadata.TokenizerKind,
+            metadata.ValuesByType.ToDictionary(t => t.Key.ToString(), t => t.Value),
+            metadata.Values.ToDictionary(),
+            [.. metadata.Tensors.Select(t => new Tensor(t.Name, t.Type.ToString(), [.. t.Dimensions], t.Offset, t.Bytes))]);
     }
 
     private static void Show(FileReport output)
@@ -66,10 +66,12 @@ internal static class InspectVerb
         var console = Tables.Console;
         console.Write(Tables.Plain(
             ["file", output.Path],
-            ["architecture", output.Architecture],
+            ["architecture", output.Supported ? output.Architecture : $"{output.Architecture} (cannot be run)"],
             ["size", Tables.Size(output.Bytes)],
             ["parameters", Tables.Count(output.Parameters)],
-            ["weights", string.Join(", ", output.BytesByType.OrderByDescending(t => t.Value).Select(t => $"{t.Key} {Tables.Size(t.Value)}"))]));
+            ["shape", $"{output.BlockCount} blocks, width {output.EmbeddingLength}, context {output.ContextLength}"],
+            ["vocabulary", $"{output.VocabularySize} tokens ({output.Tokenizer ?? "none in the file"})"],
+            ["weights", string.Join(", ", output.ValuesByType.Select(t => $"{t.Key} {Tables.Count(t.Value)}"))]));
         var metadata = new Table().Border(TableBorder.Simple).AddColumns("metadata", "value");
         foreach (var (key, value) in output.Metadata)
         {

@@ -44,8 +44,8 @@ internal static class ModelsVerb
         var byDefault = library.TryDefault();
         return [.. entries.Select(entry =>
         {
-            var (facts, problem) = ModelFacts.TryRead(entry);
-            return new ModelReport(entry.Name, entry.Path, entry == byDefault, entry.Bytes, facts?.Architecture, facts?.Parameters, facts?.ContextLength, problem);
+            var (info, problem) = ModelFacts.TryRead(entry);
+            return new ModelReport(entry.Name, entry.Path, entry == byDefault, entry.Bytes, info?.Architecture, info?.ParameterCount, info?.ContextLength, problem);
         })];
     }
 
@@ -63,7 +63,7 @@ internal static class ModelsVerb
             table.AddRow(
                 model.Default ? "*" : "",
                 Markup.Escape(model.Name),
-                Markup.Escape(model.Architecture ?? model.Problem ?? ""),
+                Markup.Escape(model.Problem ?? model.Architecture ?? ""),
                 model.Parameters is { } count ? Tables.Count(count) : "",
                 model.ContextLength?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "",
                 Tables.Size(model.Bytes),

@@ -1,5 +1,5 @@
 using RyzenLlm.Engine.Decoding;
-using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Settings;
@@ -37,12 +37,7 @@ internal static class Prompts
             return ChatTemplate.ByName(name);
         }
 
-        if (Directory.Exists(entry.Path))
-        {
-            return ChatTemplate.Plain;
-        }
-
-        using var file = GgufFile.Open(entry.Path);
-        return ChatTemplate.For(file.Architecture, file.TryGetString("tokenizer.chat_template", out var text) ? text : null);
+        var metadata = ModelMetadata.Read(entry.Path);
+        return ChatTemplate.For(metadata.Info.Architecture, metadata.Values.FirstOrDefault(pair => pair.Key == "tokenizer.chat_template").Value);
     }
 }

@@ -19,7 +19,7 @@ internal sealed class ModelSelectTool : McpServerTool
     /// <summary>A model.</summary>
     internal sealed record Model(
         string Name, bool Default, long Bytes, string? Architecture, long? Parameters, int? ContextLength, int? EmbeddingLength, int? BlockCount,
-        long? VocabularySize, string? Problem);
+        int? VocabularySize, string? Problem);
 
     /// <summary>A result.</summary>
     internal sealed record ModelSelection(string? Default, Model[] Models);
@@ -76,16 +76,20 @@ internal sealed class ModelSelectTool : McpServerTool
     // A file that cannot be read must not become the default: every later call would fail.
     private ModelEntry Choose(string name)
     {
-        ModelFacts.Read(_library.Resolve(name));
+        if (ModelFacts.TryRead(_library.Resolve(name)).Problem is { } problem)
+        {
+            throw new ArgumentException($"{name} cannot be chosen: {problem}");
+        }
+
         return _library.Choose(name);
     }
 
     private static Model Describe(ModelEntry entry, ModelEntry? byDefault)
     {
-        var (facts, problem) = ModelFacts.TryRead(entry);
+        var (info, problem) = ModelFacts.TryRead(entry);
         return new(
-            entry.Name, entry == byDefault, entry.Bytes, facts?.Architecture, facts?.Parameters, facts?.ContextLength, facts?.EmbeddingLength,
-            facts?.BlockCount, facts?.VocabularySize, problem);
+            entry.Name, entry == byDefault, entry.Bytes, info?.Architecture, info?.ParameterCount, info?.ContextLength, info?.EmbeddingLength,
+            info?.BlockCount, info?.VocabularySize, problem);
     }
 
     private string Text(string action, ModelSelection output)
