@@ -26,7 +26,7 @@ public sealed class Decoder
     /// <summary>A continuation of <paramref name="prompt"/>.</summary>
     /// <param name="session">Its state; the first <see cref="Session.Position"/> tokens of the prompt are already in it.</param>
     /// <param name="prompt">The whole sequence so far, from position 0.</param>
-    /// <param name="sampler">Chooses the tokens.</param>
+    /// <param name="sampler">Chooses the tokens; logits beyond its vocabulary are padding of the output matrix.</param>
     /// <param name="endTokens">Tokens after which nothing follows.</param>
     /// <param name="maxTokens">Tokens to generate at most, at least 1.</param>
     /// <exception cref="ArgumentException">
@@ -107,7 +107,7 @@ public sealed class Decoder
             return false;
         }
 
-        token = _sampler.Sample(batch.Logits(_logitsRow), Tokens, _tokens.Count);
+        token = _sampler.Sample(batch.Logits(_logitsRow)[.._sampler.VocabularySize], Tokens, _tokens.Count);
         if (_endTokens.Contains(token))
         {
             Finish = FinishReason.Eos;
