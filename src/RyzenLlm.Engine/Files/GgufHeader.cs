@@ -61,6 +61,20 @@ internal sealed class GgufHeader
         return header;
     }
 
+    /// <summary>The alignment of tensor data that the metadata asks for.</summary>
+    /// <exception cref="ModelFormatException">It is no power of two below 2^32.</exception>
+    public static uint Alignment(string path, long? position, IReadOnlyDictionary<string, GgufValue> metadata)
+    {
+        if (!metadata.TryGetValue(AlignmentKey, out var value))
+        {
+            return DefaultAlignment;
+        }
+
+        return value.TryGetInteger(out var alignment) && alignment > 0 && alignment <= uint.MaxValue && BitOperations.IsPow2((uint)alignment)
+            ? (uint)alignment
+            : throw new ModelFormatException(path, null, position, $"a power of two under {AlignmentKey}", ModelFormatException.Quote(value.ToString()));
+    }
+
     private void ReadVersion(ref GgufCursor cursor)
     {
         var magic = cursor.UInt32("the magic number GGUF");
@@ -97,21 +111,9 @@ internal sealed class GgufHeader
             : throw cursor.Error(cursor.Position, $"a string under {ArchitectureKey}", architecture?.Describe() ?? "no such key");
     }
 
-    private uint ReadAlignment(ref GgufCursor cursor)
-    {
-        if (!Metadata.TryGetValue(AlignmentKey, out var value))
-        {
-            return DefaultAlignment;
-        }
-
-        return value.TryGetInteger(out var alignment) && alignment > 0 && alignment <= uint.MaxValue && BitOperations.IsPow2((uint)alignment)
-            ? (uint)alignment
-            : throw cursor.Error(cursor.Position, $"a power of two under {AlignmentKey}", value.ToString());
-    }
-
     private void ReadTensors(ref GgufCursor cursor, long count)
     {
-        var alignment = ReadAlignment(ref cursor);
+        var alignment = Alignment(_path, cursor.Position, Metadata);
         var firstPosition = cursor.Position;
         for (var i = 0L; i < count; i++)
         {

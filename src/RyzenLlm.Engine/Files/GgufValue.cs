@@ -8,7 +8,7 @@ namespace RyzenLlm.Engine.Files;
 /// <summary>
 /// One immutable metadata value of a GGUF file. It keeps the bytes as they are in the file and decodes them on demand.
 /// </summary>
-public sealed class GgufValue
+public sealed partial class GgufValue
 {
     private readonly byte[] _payload;
 

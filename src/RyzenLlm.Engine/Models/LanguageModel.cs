@@ -1,6 +1,8 @@
+using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Kernels;
+using RyzenLlm.Kernels.Formats;
 
 namespace RyzenLlm.Engine.Models;
 
@@ -25,18 +27,30 @@ public sealed record ModelInfo(
     long ParameterCount,
     bool IsRecurrent);
 
+/// <summary>What every architecture is built from besides its own weights.</summary>
+/// <param name="Info">Description read from the file.</param>
+/// <param name="Tokenizer">Vocabulary, or null where the file has none.</param>
+/// <param name="File">Where the weights are; the model disposes of it.</param>
+/// <param name="Ops">Kernels and threads; the model disposes of them.</param>
+/// <param name="KvType">Element type of key/value caches.</param>
+internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorFile File, Ops Ops, KvType KvType);
+
 /// <summary>
 /// A network with its weights: advances sequences and writes logits. No sampling, no text, no allocation per call once its buffers have grown
 /// to the largest batch seen.
 /// </summary>
 /// <remarks>One call at a time: a model belongs to one thread (its scheduler's).</remarks>
-public abstract class LanguageModel : IDisposable
+public abstract unsafe class LanguageModel : IDisposable
 {
-    private protected LanguageModel(ModelInfo info, ITokenizer? tokenizer, Ops ops)
+    private readonly TensorFile _file;
+    private bool _disposed;
+
+    private protected LanguageModel(ModelParts parts)
     {
-        Info = info;
-        Tokenizer = tokenizer;
-        Ops = ops;
+        Info = parts.Info;
+        Tokenizer = parts.Tokenizer;
+        Ops = parts.Ops;
+        _file = parts.File;
     }
 
     /// <summary>What this model is.</summary>
@@ -47,6 +61,8 @@ public abstract class LanguageModel : IDisposable
 
     /// <summary>Kernels and threads it runs on.</summary>
     public Ops Ops { get; }
+
+    private protected KernelSet Kernels => Ops.Kernels;
 
     /// <summary>A fresh sequence at position 0.</summary>
     public abstract Session CreateSession();
@@ -62,6 +78,7 @@ public abstract class LanguageModel : IDisposable
     /// <exception cref="ArgumentException">A row's token is outside the vocabulary, or its session belongs to another model or is full.</exception>
     public void Forward(Batch batch)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         batch.Begin(this);
         if (batch.Count > 0)
         {
@@ -70,9 +87,57 @@ public abstract class LanguageModel : IDisposable
         }
     }
 
-    /// <inheritdoc/>
-    public abstract void Dispose();
+    /// <summary>Ends the threads and frees buffers; sessions of this model are no longer of use.</summary>
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            Ops.Dispose();
+            DisposeModel();
+            _file.Dispose();
+        }
+
+        GC.SuppressFinalize(this);
+    }
 
     /// <summary>Computes all rows: states of sessions move to uncommitted positions, logits go to <see cref="Batch.LogitsRow"/>.</summary>
     private protected abstract void Compute(Batch batch);
+
+    /// <summary>Frees what the architecture owns.</summary>
+    private protected abstract void DisposeModel();
+
+    /// <summary>Writes the embedding of every row's token to x, [rows][n].</summary>
+    private protected static void Embed(Batch batch, WeightMatrix embedding, float* x)
+    {
+        var n = embedding.Columns;
+        for (var t = 0; t < batch.Count; t++)
+        {
+            embedding.DecodeRow(batch.Rows[t].Token, new Span<float>(x + ((long)t * n), n));
+        }
+    }
+
+    /// <summary>Copies the rows whose logits are wanted from x to y, in the order of their logits, and returns their number.</summary>
+    private protected static int GatherWanted(Batch batch, float* x, int n, float* y)
+    {
+        for (var t = 0; t < batch.Count; t++)
+        {
+            var wanted = batch.Rows[t].LogitsRow;
+            if (wanted >= 0)
+            {
+                new Span<float>(x + ((long)t * n), n).CopyTo(new Span<float>(y + ((long)wanted * n), n));
+            }
+        }
+
+        return batch.LogitsCount;
+    }
+
+    /// <summary>Logits of the gathered rows.</summary>
+    private protected void WriteLogits(Batch batch, WeightMatrix output, float* y)
+    {
+        if (batch.LogitsCount > 0)
+        {
+            Ops.Linear(output, y, batch.LogitsCount, batch.LogitsRow(0));
+        }
+    }
 }

@@ -8,9 +8,10 @@ namespace RyzenLlm.Engine.Sessions;
 /// <param name="Token">Token id.</param>
 /// <param name="Position">0-based position of the token in its sequence.</param>
 /// <param name="Parent">Row of the preceding token in this batch, or -1 when that is the session's head.</param>
+/// <param name="Ordinal">How many rows of the same session come before it in the batch.</param>
 /// <param name="LogitsRow">Row in the logits buffer, or -1 when the logits are not wanted.</param>
 /// <param name="Mark">Whether the state after this row must be kept as a rewind target (recurrent models; free for the others).</param>
-public readonly record struct BatchRow(Session Session, int Token, int Position, int Parent, int LogitsRow, bool Mark);
+public readonly record struct BatchRow(Session Session, int Token, int Position, int Parent, int Ordinal, int LogitsRow, bool Mark);
 
 /// <summary>
 /// Rows for one <see cref="LanguageModel.Forward"/>: a chunk of one prompt, the next tokens of many users, and drafted trees, together.
@@ -29,6 +30,7 @@ public sealed unsafe class Batch : IDisposable
     private NativeBuffer<float>? _logits;
     private int _logitsRows;
     private int _vocabularySize;
+    private bool _computed;
 
     /// <summary>Number of rows.</summary>
     public int Count => _rows.Count;
@@ -48,9 +50,15 @@ public sealed unsafe class Batch : IDisposable
     /// <param name="logits">Whether to compute the logits after it.</param>
     /// <param name="parent">Row index of the preceding token, <see cref="Previous"/> or <see cref="Head"/>.</param>
     /// <param name="mark">Keep the state after this token as a rewind target.</param>
-    /// <exception cref="ArgumentException">The parent is no earlier row of the session, or the session has an unresolved tree.</exception>
+    /// <exception cref="ArgumentException">The parent is no earlier row of the session, the session has an unresolved tree, or its context is full.</exception>
+    /// <exception cref="InvalidOperationException">The batch was computed and not cleared since.</exception>
     public int Add(Session session, int token, bool logits = false, int parent = Previous, bool mark = false)
     {
+        if (_computed)
+        {
+            throw new InvalidOperationException("The rows of this batch are computed: call Clear before adding the next ones.");
+        }
+
         session.Join(this, out var latest);
         var before = parent switch
         {
@@ -61,8 +69,8 @@ public sealed unsafe class Batch : IDisposable
         };
         var row = _rows.Count;
         var position = before < 0 ? session.Position : _rows[before].Position + 1;
-        session.Append(row, before, position);
-        _rows.Add(new(session, token, position, before, logits ? _logitsRows++ : -1, mark));
+        var ordinal = session.Append(row, before, position);
+        _rows.Add(new(session, token, position, before, ordinal, logits ? _logitsRows++ : -1, mark));
         return row;
     }
 
@@ -90,6 +98,7 @@ public sealed unsafe class Batch : IDisposable
         _rows.Clear();
         _sessions.Clear();
         _logitsRows = 0;
+        _computed = false;
     }
 
     /// <inheritdoc/>
@@ -107,6 +116,11 @@ public sealed unsafe class Batch : IDisposable
 
     internal void Begin(LanguageModel model)
     {
+        if (_computed)
+        {
+            throw new InvalidOperationException("The rows of this batch are computed already: call Clear and add the next ones.");
+        }
+
         _vocabularySize = model.Info.VocabularySize;
         foreach (var row in _rows)
         {
@@ -130,6 +144,7 @@ public sealed unsafe class Batch : IDisposable
 
     internal void Complete()
     {
+        _computed = true;
         foreach (var session in _sessions)
         {
             session.Complete();

@@ -10,8 +10,8 @@ public abstract class Session : IDisposable
 {
     private Batch? _batch;
     private int _latest = -1;
-    private bool _branched;
     private int _rows;
+    private bool _queued;
 
     private protected Session(LanguageModel model) => Model = model;
 
@@ -24,7 +24,13 @@ public abstract class Session : IDisposable
     /// <summary>Whether a computed tree waits for <see cref="Accept"/>.</summary>
     public bool HasPendingTree { get; private set; }
 
-    /// <summary>Makes the current position a rewind target. Free for transformers; recurrent models copy their state.</summary>
+    /// <summary>Whether the rows in the present batch form more than one chain from the head.</summary>
+    internal bool IsBranched { get; private set; }
+
+    /// <summary>Rows of this session in the present batch.</summary>
+    internal int QueuedRows => _rows;
+
+    /// <summary>Makes the current position a rewind target. Free for transformers; recurrent models keep a copy of their state.</summary>
     public abstract void Mark();
 
     /// <summary>Whether <see cref="Rewind"/> to that position would succeed.</summary>
@@ -32,20 +38,36 @@ public abstract class Session : IDisposable
 
     /// <summary>Goes back: afterwards the state equals, bit for bit, never having seen the later tokens.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The position lies ahead or is negative.</exception>
-    /// <exception cref="InvalidOperationException">A recurrent model holds no mark at that position; the message lists those it holds.</exception>
-    public abstract void Rewind(int position);
+    /// <exception cref="InvalidOperationException">A recurrent model holds no mark at that position (the message lists those it holds),
+    /// or the session has rows in a batch that was not computed, or an unresolved tree.</exception>
+    public void Rewind(int position)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(position);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(position, Position);
+        if (_queued || HasPendingTree)
+        {
+            throw new InvalidOperationException(
+                HasPendingTree ? "This session has an unresolved tree: call Accept first." : "This session has rows in a batch: compute or clear it first.");
+        }
+
+        GoBack(position);
+        Position = position;
+    }
 
     /// <summary>An independent copy at the same position; memory is shared where it can be.</summary>
     public abstract Session Fork();
 
-    /// <summary>Writes the state for <see cref="LanguageModel.LoadSession"/>, with version, model fingerprint and checksum.</summary>
+    /// <summary>
+    /// Writes the state for <see cref="LanguageModel.LoadSession"/>, with version, model fingerprint and checksum.
+    /// Rewind marks of recurrent models are not written.
+    /// </summary>
     public abstract void Save(Stream target);
 
     /// <summary>After a tree: takes over the path from the head to this row of the last batch and drops the rest; -1 drops all of it.</summary>
     /// <exception cref="InvalidOperationException">No tree is pending, or the row is not part of it.</exception>
     public void Accept(int row)
     {
-        if (!HasPendingTree || (row >= 0 && (_batch is null || row >= _batch.Count || _batch.Rows[row].Session != this)))
+        if (!HasPendingTree || row < -1 || (row >= 0 && (row >= _batch!.Count || _batch.Rows[row].Session != this)))
         {
             throw new InvalidOperationException($"Row {row} is not part of a tree that this session waits for.");
         }
@@ -74,29 +96,31 @@ public abstract class Session : IDisposable
             _batch = batch;
             _latest = -1;
             _rows = 0;
-            _branched = false;
+            IsBranched = false;
             batch.Enlist(this);
         }
 
         latest = _latest;
     }
 
-    internal void Append(int row, int parent, int position)
+    internal int Append(int row, int parent, int position)
     {
-        _branched |= parent != _latest;
+        Admit(position);
+        IsBranched |= parent != _latest;
         _latest = row;
-        _rows++;
-        Reserve(row, parent, position, _rows);
+        _queued = true;
+        return _rows++;
     }
 
     internal void Leave(Batch batch)
     {
         if (_batch == batch)
         {
-            if (HasPendingTree)
+            if (HasPendingTree || _queued)
             {
                 TakeOver(batch, -1); // never resolved: as if it had not been computed
                 HasPendingTree = false;
+                _queued = false;
             }
 
             _batch = null;
@@ -105,7 +129,8 @@ public abstract class Session : IDisposable
 
     internal void Complete()
     {
-        if (_branched)
+        _queued = false;
+        if (IsBranched)
         {
             HasPendingTree = true;
         }
@@ -115,8 +140,13 @@ public abstract class Session : IDisposable
         }
     }
 
-    /// <summary>Called as each row is added: make room for its state. <paramref name="count"/> counts this session's rows so far.</summary>
-    private protected abstract void Reserve(int row, int parent, int position, int count);
+    /// <summary>Refuses a token at that position with an <see cref="ArgumentException"/> if it can never be computed.</summary>
+    private protected virtual void Admit(int position)
+    {
+    }
+
+    /// <summary>Restores the state of an earlier position; both are checked, <see cref="Position"/> moves afterwards.</summary>
+    private protected abstract void GoBack(int position);
 
     /// <summary>Makes the path from the head to <paramref name="row"/> permanent (-1: none of it) and moves <see cref="Position"/>.</summary>
     private protected abstract void TakeOver(Batch batch, int row);

@@ -1,0 +1,398 @@
+using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Kernels;
+using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
+using RyzenLlm.Kernels.Threading;
+
+namespace RyzenLlm.Engine.Models;
+
+/// <summary>
+/// BitNet b1.58 (Ma et al. 2024, "The Era of 1-bit LLMs"; Microsoft's 2B-4T): a transformer whose ternary products take activations rounded
+/// to int8 per token. GGUF architectures <c>bitnet-b1.58</c> and <c>bitnet-25</c> (squared ReLU) and the older <c>bitnet</c> (SiLU).
+/// </summary>
+/// <remarks>Matrices of other types are multiplied without rounding, so a file may mix them; embeddings and output always are.</remarks>
+public sealed unsafe class BitNet : LanguageModel
+{
+    private readonly Config _config;
+    private readonly List<Block> _blocks = [];
+    private readonly WeightMatrix _embedding;
+    private readonly WeightMatrix _output;
+    private readonly float* _outputNorm;
+    private readonly double[] _frequencies; // [head size / 2] angle per position
+    private readonly WeightVectors _vectors;
+    private readonly KvCache _cache;
+    private readonly Workspace _workspace = new();
+    private readonly AttentionJob _attend;
+    private QuantizedRows _quantized;
+
+    private readonly Ops.RowWork _angleRow;
+    private readonly Ops.RowWork _attentionNormRow;
+    private readonly Ops.RowWork _storeRow;
+    private readonly Ops.RowWork _subNormRow;
+    private readonly Ops.RowWork _addRow;
+    private readonly Ops.RowWork _feedForwardNormRow;
+    private readonly Ops.RowWork _gateRow;
+
+    // Activations of the present batch, row after row, and the block at work.
+    private Batch _batch = null!;
+    private int _rows;
+    private int _index;
+    private Block _block = null!;
+    private float* _x;    // [n] residual stream
+    private float* _h;    // [n] normed input, block output
+    private float* _q;    // [heads][hd]
+    private float* _k;    // [kv heads][hd]
+    private float* _v;    // [kv heads][hd]
+    private float* _o;    // [heads][hd] attention output
+    private float* _gate; // [ff]
+    private float* _up;   // [ff]
+    private float* _cos;  // [hd / 2]
+    private float* _sin;  // [hd / 2]
+
+    internal BitNet(GgufFile file, ModelParts parts)
+        : base(parts)
+    {
+        _config = Config.Read(file, parts.Info);
+        var n = _config.EmbeddingLength;
+        _vectors = new(file);
+        _embedding = file.Matrix("token_embd.weight", Info.VocabularySize, n);
+        _output = file.TryMatrix("output.weight", Info.VocabularySize, n, out var output) ? output : _embedding;
+        _outputNorm = _vectors.Load("output_norm.weight", n);
+        for (var i = 0; i < _config.BlockCount; i++)
+        {
+            _blocks.Add(new(file, _vectors, $"blk.{i}.", _config));
+        }
+
+        _frequencies = new double[_config.HeadSize / 2];
+        for (var d = 0; d < _frequencies.Length; d++)
+        {
+            _frequencies[d] = Math.Pow(_config.RopeFreqBase, -2.0 * d / _config.HeadSize) / _config.RopeScalingFactor;
+        }
+
+        _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.KvType, () => ModelFingerprint.Of(file, $"kv {parts.KvType}"));
+        _quantized = new(1, Math.Max(n, _config.FeedForwardLength));
+        _attend = new(this);
+        _angleRow = AngleRow;
+        _attentionNormRow = t => NormRow(t, _block.AttnNorm);
+        _storeRow = StoreRow;
+        _subNormRow = t => Kernels.RmsNorm(_o + ((long)t * n), _block.AttnSubNorm, _config.RmsEpsilon, n, _o + ((long)t * n));
+        _addRow = t => Kernels.Add(_x + ((long)t * n), _h + ((long)t * n), n);
+        _feedForwardNormRow = t => NormRow(t, _block.FfnNorm);
+        _gateRow = GateRow;
+    }
+
+    /// <inheritdoc/>
+    public override Session CreateSession() => new KvSession(this, _cache);
+
+    /// <inheritdoc/>
+    public override Session LoadSession(Stream source) => KvSession.Load(this, _cache, source);
+
+    private protected override void Compute(Batch batch)
+    {
+        Begin(batch);
+        Embed(batch, _embedding, _x);
+        Ops.ForEach(_rows, _angleRow);
+        for (_index = 0; _index < _blocks.Count; _index++)
+        {
+            _block = _blocks[_index];
+
+            Ops.ForEach(_rows, _attentionNormRow);
+            Quantize(_h, _config.EmbeddingLength);
+            Apply(_block.Q, _h, _q);
+            Apply(_block.K, _h, _k);
+            Apply(_block.V, _h, _v);
+            Ops.ForEach(_rows, _storeRow);
+            Ops.Team.Run(_attend);
+            Ops.ForEach(_rows, _subNormRow);
+            Quantize(_o, _config.EmbeddingLength);
+            Apply(_block.AttnOutput, _o, _h);
+            Ops.ForEach(_rows, _addRow);
+
+            Ops.ForEach(_rows, _feedForwardNormRow);
+            Quantize(_h, _config.EmbeddingLength);
+            Apply(_block.Gate, _h, _gate);
+            Apply(_block.Up, _h, _up);
+            Ops.ForEach(_rows, _gateRow);
+            Quantize(_gate, _config.FeedForwardLength);
+            Apply(_block.Down, _gate, _h);
+            Ops.ForEach(_rows, _addRow);
+        }
+
+        var n = _config.EmbeddingLength;
+        var wanted = GatherWanted(batch, _x, n, _h);
+        for (var t = 0; t < wanted; t++)
+        {
+            Kernels.RmsNorm(_h + ((long)t * n), _outputNorm, _config.RmsEpsilon, n, _h + ((long)t * n));
+        }
+
+        WriteLogits(batch, _output, _h);
+    }
+
+    private protected override void DisposeModel()
+    {
+        _quantized.Dispose();
+        _cache.Dispose();
+        _attend.Dispose();
+        _workspace.Dispose();
+        _vectors.Dispose();
+    }
+
+    private void Begin(Batch batch)
+    {
+        var (n, kv, ff, half) = (_config.EmbeddingLength, _config.HeadCountKv * _config.HeadSize, _config.FeedForwardLength, _config.HeadSize / 2);
+        long rows = batch.Count;
+        _rows = batch.Count;
+        _batch = batch;
+        _cache.Plan(batch);
+        _attend.Reserve((long)_config.HeadsPerKvHead * _cache.LongestView, Ops.Team.Workers);
+        if (_quantized.Rows < _rows)
+        {
+            _quantized.Dispose();
+            _quantized = new(_rows + (_rows / 2), Math.Max(n, ff));
+        }
+
+        _workspace.Begin(rows * ((4 * n) + (2 * kv) + (2 * ff) + (2 * half)), pieces: 10);
+        _x = _workspace.Take(rows * n);
+        _h = _workspace.Take(rows * n);
+        _q = _workspace.Take(rows * n);
+        _k = _workspace.Take(rows * kv);
+        _v = _workspace.Take(rows * kv);
+        _o = _workspace.Take(rows * n);
+        _gate = _workspace.Take(rows * ff);
+        _up = _workspace.Take(rows * ff);
+        _cos = _workspace.Take(rows * half);
+        _sin = _workspace.Take(rows * half);
+    }
+
+    // One rounding serves all products of the same input.
+    private void Quantize(float* x, int columns)
+    {
+        if (_config.IsTernary)
+        {
+            Ops.Quantize(x, _rows, columns, _quantized);
+        }
+    }
+
+    private void Apply(in Projection projection, float* x, float* y)
+    {
+        if (KernelSet.IsTernary(projection.Weight.Format.Type))
+        {
+            Ops.TernaryLinear(projection.Weight, _quantized, _rows, y);
+        }
+        else
+        {
+            Ops.Linear(projection.Weight, x, _rows, y);
+        }
+
+        if (projection.Scale != 1)
+        {
+            var count = (long)_rows * projection.Weight.Rows;
+            for (var i = 0L; i < count; i++)
+            {
+                y[i] *= projection.Scale;
+            }
+        }
+    }
+
+    private void NormRow(int t, float* weight)
+    {
+        var at = (long)t * _config.EmbeddingLength;
+        Kernels.RmsNorm(_x + at, weight, _config.RmsEpsilon, _config.EmbeddingLength, _h + at);
+    }
+
+    // Angles in double: at long positions a float angle has lost its fraction.
+    private void AngleRow(int t)
+    {
+        var position = _batch.Rows[t].Position;
+        var at = (long)t * _frequencies.Length;
+        for (var d = 0; d < _frequencies.Length; d++)
+        {
+            var (sin, cos) = Math.SinCos(position * _frequencies[d]);
+            _cos[at + d] = (float)cos;
+            _sin[at + d] = (float)sin;
+        }
+    }
+
+    private void StoreRow(int t)
+    {
+        var (n, hd, kvHeads) = (_config.EmbeddingLength, _config.HeadSize, _config.HeadCountKv);
+        var cos = _cos + ((long)t * (hd / 2));
+        var sin = _sin + ((long)t * (hd / 2));
+        var k = _k + ((long)t * kvHeads * hd);
+        var v = _v + ((long)t * kvHeads * hd);
+        Kernels.Rotate(_q + ((long)t * n), _config.HeadCount, hd, cos, sin);
+        Kernels.Rotate(k, kvHeads, hd, cos, sin);
+        var view = _cache.View(t, _index);
+        var slot = _cache.Slot(t);
+        for (var g = 0; g < kvHeads; g++)
+        {
+            Store(k + (g * hd), view.Key(slot, g), hd);
+            Store(v + (g * hd), view.Value(slot, g), hd);
+        }
+    }
+
+    private void Store(float* vector, byte* cached, int hd)
+    {
+        if (_cache.Type == KvType.F16)
+        {
+            Kernels.ToHalf(vector, hd, (ushort*)cached);
+        }
+        else
+        {
+            new Span<float>(vector, hd).CopyTo(new Span<float>(cached, hd));
+        }
+    }
+
+    private void GateRow(int t)
+    {
+        var ff = _config.FeedForwardLength;
+        var gate = _gate + ((long)t * ff);
+        if (_config.SquaredRelu)
+        {
+            Kernels.ReluSquared(gate, ff, gate);
+        }
+        else
+        {
+            Kernels.Silu(gate, ff, gate);
+        }
+
+        Kernels.Multiply(gate, _up + ((long)t * ff), ff, gate);
+        Kernels.RmsNorm(gate, _block.FfnSubNorm, _config.RmsEpsilon, ff, gate);
+    }
+
+    /// <summary>Attention of all rows and key/value heads in the present block, dealt out in turn since later rows see more.</summary>
+    private sealed class AttentionJob(BitNet model) : TeamJob, IDisposable
+    {
+        private NativeBuffer<float> _scores = new(0);
+        private long _stride;
+
+        public void Reserve(long scores, int workers)
+        {
+            _stride = (scores + 15) & ~15L;
+            if (_scores.Length < _stride * workers)
+            {
+                _scores.Dispose();
+                _scores = new(_stride * workers * 2);
+            }
+        }
+
+        public override void Run(int worker, int workers)
+        {
+            var config = model._config;
+            var scores = _scores.Pointer + (worker * _stride);
+            var scale = 1 / MathF.Sqrt(config.HeadSize);
+            for (var item = worker; item < model._rows * config.HeadCountKv; item += workers)
+            {
+                var (t, g) = Math.DivRem(item, config.HeadCountKv);
+                var at = ((long)t * config.EmbeddingLength) + ((long)g * config.HeadsPerKvHead * config.HeadSize);
+                model.Kernels.Attend(model._cache.View(t, model._index), g, model._q + at, config.HeadsPerKvHead, scale, scores, model._o + at);
+            }
+        }
+
+        public void Dispose() => _scores.Dispose();
+    }
+
+    /// <summary>Sizes, by their names in GGUF metadata.</summary>
+    private sealed record Config(
+        int EmbeddingLength,
+        int BlockCount,
+        int FeedForwardLength,
+        int HeadCount,
+        int HeadCountKv,
+        float RmsEpsilon,
+        float RopeFreqBase,
+        float RopeScalingFactor,
+        bool SquaredRelu,
+        bool IsTernary)
+    {
+        public int HeadSize => EmbeddingLength / HeadCount;
+
+        public int HeadsPerKvHead => HeadCount / HeadCountKv;
+
+        public static Config Read(GgufFile file, ModelInfo info)
+        {
+            var a = file.Architecture;
+            var heads = file.Size($"{a}.attention.head_count");
+            var config = new Config(
+                info.EmbeddingLength,
+                info.BlockCount,
+                file.Size($"{a}.feed_forward_length"),
+                heads,
+                file.Size($"{a}.attention.head_count_kv", heads),
+                file.Epsilon($"{a}.attention.layer_norm_rms_epsilon"),
+                file.Positive($"{a}.rope.freq_base", 10000),
+                RopeScaling(file, a),
+                SquaredRelu: a != "bitnet",
+                IsTernary: file.Tensors.Values.Any(t => t.Name.StartsWith("blk.", StringComparison.Ordinal) && KernelSet.IsTernary(t.Type)));
+            file.RequireMultiple("embedding_length", config.EmbeddingLength, 2 * heads);
+            file.RequireMultiple("attention.head_count", heads, config.HeadCountKv);
+            if (config.IsTernary)
+            {
+                file.RequireMultiple("embedding_length", config.EmbeddingLength, 128);
+                file.RequireMultiple("feed_forward_length", config.FeedForwardLength, 128);
+            }
+
+            var rotated = file.Size($"{a}.rope.dimension_count", config.HeadSize);
+            return rotated == config.HeadSize
+                ? config
+                : throw new ModelFormatException(file.Path, null, null, $"rope.dimension_count of the head size {config.HeadSize}", $"{rotated}");
+        }
+
+        private static float RopeScaling(GgufFile file, string a)
+        {
+            var factor = file.Positive($"{a}.rope.scaling.factor", 1);
+            return !file.TryGetString($"{a}.rope.scaling.type", out var type) || type is "none" ? 1
+                : type is "linear" ? factor
+                : throw new ModelFormatException(file.Path, null, null, "rope.scaling.type none or linear", ModelFormatException.Quote(type));
+        }
+    }
+
+    /// <summary>A product of a block, and what its result is multiplied by.</summary>
+    private readonly record struct Projection(WeightMatrix Weight, float Scale);
+
+    private sealed class Block
+    {
+        public Block(GgufFile file, WeightVectors vectors, string prefix, Config config)
+        {
+            var (n, kv, ff) = (config.EmbeddingLength, config.HeadCountKv * config.HeadSize, config.FeedForwardLength);
+            AttnNorm = vectors.Load(prefix + "attn_norm.weight", n);
+            AttnSubNorm = vectors.Load(prefix + "attn_sub_norm.weight", n);
+            FfnNorm = vectors.Load(prefix + "ffn_norm.weight", n);
+            FfnSubNorm = vectors.Load(prefix + "ffn_sub_norm.weight", ff);
+            Q = Read("attn_q", n, n);
+            K = Read("attn_k", kv, n);
+            V = Read("attn_v", kv, n);
+            AttnOutput = Read("attn_output", n, n);
+            Gate = Read("ffn_gate", ff, n);
+            Up = Read("ffn_up", ff, n);
+            Down = Read("ffn_down", n, ff);
+
+            Projection Read(string name, int rows, int columns) => new(
+                file.Matrix($"{prefix}{name}.weight", rows, columns),
+                file.TryVector($"{prefix}{name}.scale", 1, out var scale) ? scale[0] : 1);
+        }
+
+        public float* AttnNorm { get; }
+
+        public float* AttnSubNorm { get; }
+
+        public float* FfnNorm { get; }
+
+        public float* FfnSubNorm { get; }
+
+        public Projection Q { get; }
+
+        public Projection K { get; }
+
+        public Projection V { get; }
+
+        public Projection AttnOutput { get; }
+
+        public Projection Gate { get; }
+
+        public Projection Up { get; }
+
+        public Projection Down { get; }
+    }
+}

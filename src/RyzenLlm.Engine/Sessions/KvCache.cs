@@ -1,0 +1,216 @@
+using RyzenLlm.Kernels;
+using RyzenLlm.Kernels.Memory;
+
+namespace RyzenLlm.Engine.Sessions;
+
+/// <summary>One page of a key/value cache: <see cref="KvView.BlockPositions"/> positions in all layers, shared between forks by reference count.</summary>
+internal sealed unsafe class KvBlock(long bytes)
+{
+    private readonly NativeBuffer<byte> _data = new(bytes);
+
+    /// <summary>First byte.</summary>
+    public byte* Data => _data.Pointer;
+
+    /// <summary>Sessions that hold it; more than one means it must be copied before writing.</summary>
+    public int References { get; set; }
+
+    /// <summary>Frees the memory.</summary>
+    public void Free() => _data.Dispose();
+}
+
+/// <summary>
+/// What the sessions of one transformer have in common: the layout of cache pages, the pages in reserve, and the views of the present batch.
+/// A page holds, layer by layer, keys [kv head][position][head size] and then values likewise.
+/// </summary>
+internal sealed unsafe class KvCache : IDisposable
+{
+    private readonly Stack<KvBlock> _free = new();
+    private readonly Lazy<byte[]> _fingerprint;
+    private readonly int _elementBytes;
+    private KvView[] _views = new KvView[8];
+    private NativeBuffer<int> _tails = new(64);
+    private bool _disposed;
+
+    /// <summary>A cache for a model of these sizes.</summary>
+    public KvCache(int layers, int kvHeads, int headSize, int contextLength, KvType type, Func<byte[]> fingerprint)
+    {
+        (Layers, KvHeads, HeadSize, ContextLength, Type) = (layers, kvHeads, headSize, contextLength, type);
+        _elementBytes = type == KvType.F16 ? sizeof(ushort) : sizeof(float);
+        _fingerprint = new(fingerprint);
+    }
+
+    /// <summary>Layers (blocks of the network).</summary>
+    public int Layers { get; }
+
+    /// <summary>Key/value heads.</summary>
+    public int KvHeads { get; }
+
+    /// <summary>Elements per head.</summary>
+    public int HeadSize { get; }
+
+    /// <summary>Positions a session may hold.</summary>
+    public int ContextLength { get; }
+
+    /// <summary>Element type.</summary>
+    public KvType Type { get; }
+
+    /// <summary>Identifies the model and the element type in saved sessions.</summary>
+    public byte[] Fingerprint => _fingerprint.Value;
+
+    /// <summary>Largest number of positions that a row of the present batch sees.</summary>
+    public int LongestView { get; private set; }
+
+    private long HeadBytes => (long)KvView.BlockPositions * HeadSize * _elementBytes;
+
+    private long LayerBytes => 2 * KvHeads * HeadBytes;
+
+    /// <summary>Bytes of one head's key or value at one position.</summary>
+    public int VectorBytes => HeadSize * _elementBytes;
+
+    /// <summary>What a row may attend to in a layer, itself last.</summary>
+    public KvView View(int row, int layer)
+    {
+        var view = _views[row];
+        view.KeyOffset += layer * LayerBytes;
+        view.ValueOffset += layer * LayerBytes;
+        return view;
+    }
+
+    /// <summary>Makes room for every row of a batch and finds what each may attend to.</summary>
+    public void Plan(Batch batch)
+    {
+        for (var i = 0; i < batch.Sessions.Count; i++)
+        {
+            ((KvSession)batch.Sessions[i]).Prepare();
+        }
+
+        if (_views.Length < batch.Count)
+        {
+            _views = new KvView[batch.Count * 2];
+        }
+
+        PlanTails(batch);
+    }
+
+    /// <summary>Slot of the row itself, the last one it sees.</summary>
+    public int Slot(int row) => _views[row].Slot(_views[row].Count - 1);
+
+    /// <summary>A block with one owner and arbitrary contents.</summary>
+    public KvBlock Rent()
+    {
+        var block = _free.TryPop(out var free) ? free : new KvBlock(Layers * LayerBytes);
+        block.References = 1;
+        return block;
+    }
+
+    /// <summary>A copy of a shared block's contents, in exchange for one ownership of it.</summary>
+    public KvBlock Unshare(KvBlock block)
+    {
+        var copy = Rent();
+        Buffer.MemoryCopy(block.Data, copy.Data, Layers * LayerBytes, Layers * LayerBytes);
+        Release(block);
+        return copy;
+    }
+
+    /// <summary>Gives up one ownership.</summary>
+    public void Release(KvBlock block)
+    {
+        if (--block.References > 0)
+        {
+            return;
+        }
+
+        if (_disposed)
+        {
+            block.Free();
+        }
+        else
+        {
+            _free.Push(block);
+        }
+    }
+
+    /// <summary>Copies the vectors of all layers and heads from one slot to another.</summary>
+    public void Move(byte** blocks, int from, int to)
+    {
+        var source = blocks[from / KvView.BlockPositions] + ((long)(from % KvView.BlockPositions) * VectorBytes);
+        var target = blocks[to / KvView.BlockPositions] + ((long)(to % KvView.BlockPositions) * VectorBytes);
+        for (var head = 0L; head < 2L * Layers * KvHeads; head++)
+        {
+            Buffer.MemoryCopy(source + (head * HeadBytes), target + (head * HeadBytes), VectorBytes, VectorBytes);
+        }
+    }
+
+    /// <summary>Vectors of one head of a block, by position; runs count through layers, keys before values.</summary>
+    public byte* HeadData(KvBlock block, int head) => block.Data + (head * HeadBytes);
+
+    /// <summary>Runs of vectors in a block: layers times heads, keys and values.</summary>
+    public int HeadRuns => 2 * Layers * KvHeads;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _disposed = true;
+        _tails.Dispose();
+        while (_free.TryPop(out var block))
+        {
+            block.Free();
+        }
+    }
+
+    private void PlanTails(Batch batch)
+    {
+        // A tail is at most as long as the row is deep in its tree; the sum of depths bounds the buffer.
+        long slots = 0;
+        for (var t = 0; t < batch.Count; t++)
+        {
+            var row = batch.Rows[t];
+            slots += row.Session.IsBranched ? row.Position - row.Session.Position + 1 : 0;
+        }
+
+        if (_tails.Length < slots)
+        {
+            _tails.Dispose();
+            _tails = new(slots * 2);
+        }
+
+        var next = _tails.Pointer;
+        LongestView = 0;
+        for (var t = 0; t < batch.Count; t++)
+        {
+            next = PlanView(batch.Rows[t], t, next);
+            LongestView = Math.Max(LongestView, _views[t].Count);
+        }
+    }
+
+    private int* PlanView(in BatchRow row, int t, int* tail)
+    {
+        var session = (KvSession)row.Session;
+        ref var view = ref _views[t];
+        view = new KvView
+        {
+            Blocks = session.Blocks,
+            KeyOffset = 0,
+            ValueOffset = KvHeads * HeadBytes,
+            Type = Type,
+            KvHeads = KvHeads,
+            HeadSize = HeadSize,
+            Prefix = session.IsBranched ? session.Position : row.Position + 1,
+        };
+        if (!session.IsBranched)
+        {
+            return tail;
+        }
+
+        view.Tail = tail;
+        if (row.Parent >= 0)
+        {
+            var parent = _views[row.Parent];
+            new Span<int>(parent.Tail, parent.TailCount).CopyTo(new Span<int>(tail, parent.TailCount));
+            view.TailCount = parent.TailCount;
+        }
+
+        tail[view.TailCount++] = session.Position + row.Ordinal;
+        return tail + view.TailCount;
+    }
+}

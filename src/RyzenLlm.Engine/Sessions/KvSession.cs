@@ -1,0 +1,198 @@
+using RyzenLlm.Engine.Models;
+using RyzenLlm.Kernels;
+using RyzenLlm.Kernels.Memory;
+
+namespace RyzenLlm.Engine.Sessions;
+
+/// <summary>
+/// A sequence of a transformer: keys and values of all positions in pages that grow with the sequence and are shared between forks until written.
+/// Rows of a step take the slots behind the head in the order they were added; accepting a path of a tree moves it together.
+/// </summary>
+public sealed unsafe class KvSession : Session
+{
+    private readonly KvCache _cache;
+    private readonly List<KvBlock> _blocks = [];
+    private readonly List<int> _path = [];
+    private NativeBuffer<nint> _table = new(16);
+    private bool _disposed;
+
+    internal KvSession(LanguageModel model, KvCache cache)
+        : base(model) => _cache = cache;
+
+    /// <summary>Addresses of the pages.</summary>
+    internal byte** Blocks => (byte**)_table.Pointer;
+
+    /// <inheritdoc/>
+    public override void Mark() => ObjectDisposedException.ThrowIf(_disposed, this);
+
+    /// <inheritdoc/>
+    public override bool CanRewind(int position) => position >= 0 && position <= Position;
+
+    /// <inheritdoc/>
+    public override Session Fork()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        var copy = new KvSession(Model, _cache) { Position = Position };
+        for (var i = 0; i < BlocksFor(Position); i++)
+        {
+            _blocks[i].References++;
+            copy.AddBlock(_blocks[i]);
+        }
+
+        return copy;
+    }
+
+    /// <inheritdoc/>
+    public override void Save(Stream target)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        using var file = SessionFile.Write(target, _cache.Fingerprint, Position);
+        for (var i = 0; i < BlocksFor(Position); i++)
+        {
+            var bytes = (long)PositionsIn(i) * _cache.VectorBytes;
+            for (var head = 0; head < _cache.HeadRuns; head++)
+            {
+                file.Write(_cache.HeadData(_blocks[i], head), bytes);
+            }
+        }
+
+        file.Finish();
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            Truncate(0);
+            _table.Dispose();
+        }
+    }
+
+    internal static KvSession Load(LanguageModel model, KvCache cache, Stream source)
+    {
+        using var file = SessionFile.Read(source, cache.Fingerprint);
+        if (file.Position > cache.ContextLength)
+        {
+            throw SessionFile.Damaged();
+        }
+
+        var session = new KvSession(model, cache) { Position = file.Position };
+        try
+        {
+            for (var i = 0; i < BlocksFor(session.Position); i++)
+            {
+                session.AddBlock(cache.Rent());
+                var bytes = (long)session.PositionsIn(i) * cache.VectorBytes;
+                for (var head = 0; head < cache.HeadRuns; head++)
+                {
+                    file.Read(cache.HeadData(session._blocks[i], head), bytes);
+                }
+            }
+
+            file.Finish();
+            return session;
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Before a step: pages for all its rows, owned by this session alone.</summary>
+    internal void Prepare()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        for (var i = Position / KvView.BlockPositions; i < BlocksFor(Position + QueuedRows); i++)
+        {
+            if (i == _blocks.Count)
+            {
+                AddBlock(_cache.Rent());
+            }
+            else if (_blocks[i].References > 1)
+            {
+                _blocks[i] = _cache.Unshare(_blocks[i]);
+                _table.Pointer[i] = (nint)_blocks[i].Data;
+            }
+        }
+    }
+
+    private protected override void Admit(int position)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (position >= _cache.ContextLength)
+        {
+            throw new ArgumentException(
+                $"The context of {Model.Info.Name} holds {_cache.ContextLength} tokens and is full: shorten the text or rewind the session.");
+        }
+    }
+
+    private protected override void GoBack(int position) => Truncate(BlocksFor(position));
+
+    private protected override void TakeOver(Batch batch, int row)
+    {
+        if (row >= 0)
+        {
+            if (IsBranched)
+            {
+                Compact(batch, row);
+            }
+
+            Position = batch.Rows[row].Position + 1;
+        }
+
+        if (!_disposed)
+        {
+            Truncate(BlocksFor(Position));
+        }
+    }
+
+    private static int BlocksFor(int positions) => (positions + KvView.BlockPositions - 1) / KvView.BlockPositions;
+
+    private int PositionsIn(int block) => Math.Min(KvView.BlockPositions, Position - (block * KvView.BlockPositions));
+
+    // Slots along a path ascend and never lie before their target, so moving from the head on overwrites nothing still needed.
+    private void Compact(Batch batch, int row)
+    {
+        _path.Clear();
+        for (var r = row; r >= 0; r = batch.Rows[r].Parent)
+        {
+            _path.Add(r);
+        }
+
+        for (var i = _path.Count - 1; i >= 0; i--)
+        {
+            var at = batch.Rows[_path[i]];
+            if (Position + at.Ordinal != at.Position)
+            {
+                _cache.Move(Blocks, Position + at.Ordinal, at.Position);
+            }
+        }
+    }
+
+    private void AddBlock(KvBlock block)
+    {
+        if (_blocks.Count == _table.Length)
+        {
+            var larger = new NativeBuffer<nint>(_table.Length * 2);
+            _table.Span.CopyTo(larger.Span);
+            _table.Dispose();
+            _table = larger;
+        }
+
+        _table.Pointer[_blocks.Count] = (nint)block.Data;
+        _blocks.Add(block);
+    }
+
+    private void Truncate(int count)
+    {
+        for (var i = _blocks.Count - 1; i >= count; i--)
+        {
+            _cache.Release(_blocks[i]);
+        }
+
+        _blocks.RemoveRange(count, _blocks.Count - count);
+    }
+}

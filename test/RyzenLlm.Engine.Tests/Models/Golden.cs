@@ -1,0 +1,81 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using RyzenLlm.Engine.Models;
+using RyzenLlm.Kernels;
+
+namespace RyzenLlm.Engine.Tests.Models;
+
+/// <summary>A small model with the logits that a float64 reference computed for a prompt.</summary>
+internal sealed class Golden
+{
+    /// <summary>Models generated for this project, kept in test/Fixtures.</summary>
+    public static readonly string[] Own =
+    [
+        "bitnet-b158-i2_s", "bitnet-b158-tq1_0", "bitnet-b158-tq2_0", "bitnet-old-i2_s", "bitnet-old-tq2_0",
+        "mamba-f32", "mamba-f16", "mamba-bf16", "mamba-q8_0", "mamba-untied-q4_0", "mamba-kquant-mixed",
+        "rwkv4-random", "rwkv6-f32", "rwkv6-q8_0", "rwkv7-f32", "rwkv7-f16", "rwkv7-q8_0",
+    ];
+
+    /// <summary>Trained by others, beside the repository where present.</summary>
+    public static readonly string[] Trained = ["rwkv4-tiny-660k-trained", "rwkv5-tiny-730k-trained", "rwkv7-tiny-834k-trained"];
+
+    /// <summary>One model of each architecture.</summary>
+    public static readonly string[] Architectures =
+    [
+        "bitnet-b158-tq2_0", "bitnet-old-i2_s", "mamba-f32", "rwkv4-random", "rwkv5-tiny-730k-trained", "rwkv6-q8_0", "rwkv7-f32",
+    ];
+
+    private Golden(string name, string folder, JsonElement expected)
+    {
+        Name = name;
+        var gguf = Path.Combine(folder, "models", name + ".gguf");
+        ModelPath = File.Exists(gguf) ? gguf : Path.Combine(folder, "models", name);
+        Expected = expected;
+        PromptIds = Ints("prompt_ids");
+        GreedyIds = Ints("greedy_ids");
+        Chunks = expected.TryGetProperty("chunks", out _) ? Ints("chunks") : [1, PromptIds.Length / 2, PromptIds.Length - 1 - (PromptIds.Length / 2)];
+        Logits = MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(Path.Combine(folder, "expected", expected.GetProperty("logits_file").GetString()!))).ToArray();
+        VocabularySize = expected.GetProperty("n_vocab").GetInt32();
+        Tolerance = expected.GetProperty("suggested_max_abs_tolerance").GetDouble();
+    }
+
+    public string Name { get; }
+
+    public string ModelPath { get; }
+
+    public JsonElement Expected { get; }
+
+    public int[] PromptIds { get; }
+
+    public int[] GreedyIds { get; }
+
+    public int[] Chunks { get; }
+
+    public int VocabularySize { get; }
+
+    public double Tolerance { get; }
+
+    /// <summary>[prompt position][vocabulary].</summary>
+    public float[] Logits { get; }
+
+    /// <summary>Reads the expectations, or skips the test where a trained model is absent.</summary>
+    public static Golden Open(string name)
+    {
+        var folder = Trained.Contains(name) ? Fixtures.Shared("golden") : Fixtures.File("golden");
+        return new(name, folder, JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "expected", name + ".json"))).RootElement);
+    }
+
+    /// <summary>Loads the model, by default with an exact cache.</summary>
+    public LanguageModel Load(string kernels = "auto", int threads = 1, KvType kvType = KvType.F32) =>
+        ModelLoader.Load(ModelPath, new LoadOptions { Kernels = kernels, Threads = threads, KvType = kvType });
+
+    /// <summary>Largest difference allowed at a position: where an int8 rounding may flip, the loose bound of the expectations holds.</summary>
+    public double ToleranceAt(int position) =>
+        Expected.TryGetProperty("strict_positions", out var strict) && position >= strict.GetInt32()
+            ? Expected.GetProperty("loose_max_abs_tolerance").GetDouble()
+            : Tolerance;
+
+    public ReadOnlySpan<float> LogitsAt(int position) => Logits.AsSpan(position * VocabularySize, VocabularySize);
+
+    private int[] Ints(string key) => [.. Expected.GetProperty(key).EnumerateArray().Select(e => e.GetInt32())];
+}
