@@ -1,5 +1,3 @@
-using System.Runtime.Intrinsics.X86;
-
 namespace RyzenLlm.Kernels;
 
 /// <summary>
@@ -40,5 +38,19 @@ public unsafe partial class KernelSet
                 nameof(name));
     }
 
-    private static List<KernelSet> Detect() => [Portable];
+    private static List<KernelSet> Detect()
+    {
+        List<KernelSet> sets = [Portable];
+        if (Avx2Kernels.IsSupported)
+        {
+            sets.Add(new Avx2Kernels());
+        }
+
+        if (Avx512Kernels.IsSupported)
+        {
+            sets.Add(new Avx512Kernels());
+        }
+
+        return sets;
+    }
 }

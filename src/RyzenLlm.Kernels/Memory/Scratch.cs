@@ -7,18 +7,26 @@ namespace RyzenLlm.Kernels.Memory;
 internal static unsafe class Scratch
 {
     [ThreadStatic]
-    private static NativeBuffer<byte>? t_buffer;
+    private static NativeBuffer<byte>? t_inner;
+
+    [ThreadStatic]
+    private static NativeBuffer<byte>? t_outer;
 
     /// <summary>At least <paramref name="bytes"/> bytes, aligned to a cache line, holding whatever the last user left.</summary>
-    public static byte* Take(long bytes)
+    public static byte* Take(long bytes) => Take(ref t_inner, bytes);
+
+    /// <summary>The same, apart from <see cref="Take(long)"/>, for a kernel that prepares operands and calls another.</summary>
+    public static byte* TakeOuter(long bytes) => Take(ref t_outer, bytes);
+
+    private static byte* Take(ref NativeBuffer<byte>? buffer, long bytes)
     {
-        if (t_buffer is null || t_buffer.Length < bytes)
+        if (buffer is null || buffer.Length < bytes)
         {
-            t_buffer?.Dispose();
-            t_buffer = null;
-            t_buffer = new NativeBuffer<byte>(Math.Max(bytes, 64 * 1024));
+            buffer?.Dispose();
+            buffer = null;
+            buffer = new NativeBuffer<byte>(Math.Max(bytes, 64 * 1024));
         }
 
-        return t_buffer.Pointer;
+        return buffer.Pointer;
     }
 }

@@ -1,0 +1,74 @@
+using RyzenLlm.Engine.Sampling;
+using RyzenLlm.Engine.Tokenizers;
+
+namespace RyzenLlm.Engine.Decoding;
+
+/// <summary>What to generate.</summary>
+public sealed record GenerationRequest
+{
+    /// <summary>The conversation to answer, or the one text to continue; at least one turn.</summary>
+    public required IReadOnlyList<ChatTurn> Turns { get; init; }
+
+    /// <summary>How the turns become a prompt.</summary>
+    public ChatTemplate Template { get; init; } = ChatTemplate.Plain;
+
+    /// <summary>How tokens are chosen.</summary>
+    public SamplingOptions Sampling { get; init; } = new();
+
+    /// <summary>Tokens to generate at most, at least 1.</summary>
+    public int MaxTokens { get; init; } = 256;
+
+    /// <summary>Texts that end the generation and are left out of it, beside those of the template.</summary>
+    public IReadOnlyList<string> Stop { get; init; } = [];
+
+    /// <summary>Time after which what there is comes back, waiting included.</summary>
+    public TimeSpan Deadline { get; init; } = Timeout.InfiniteTimeSpan;
+}
+
+/// <summary>A step of a generation.</summary>
+/// <param name="Text">Whole characters that became certain with this token; may be empty. Valid during the call only.</param>
+/// <param name="Token">The token, or -1 for text that was held back until the end.</param>
+public readonly ref struct GeneratedPiece(ReadOnlySpan<char> text, int token)
+{
+    /// <summary>Whole characters that became certain with this token; may be empty. Valid during the call only.</summary>
+    public ReadOnlySpan<char> Text { get; } = text;
+
+    /// <summary>The token, or -1 for text that was held back until the end.</summary>
+    public int Token { get; } = token;
+}
+
+/// <summary>Receives the steps of a generation, on the model's thread: it must return quickly and not throw.</summary>
+public delegate void GenerationSink(GeneratedPiece piece);
+
+/// <summary>What was generated.</summary>
+public sealed record GenerationResult
+{
+    /// <summary>The text, without the stop string.</summary>
+    public required string Text { get; init; }
+
+    /// <summary>Why it ended.</summary>
+    public required FinishReason FinishReason { get; init; }
+
+    /// <summary>Tokens of the prompt, template included; 0 if the request ended before it was read.</summary>
+    public int PromptTokens { get; init; }
+
+    /// <summary>Tokens generated, an end token not counted.</summary>
+    public int GeneratedTokens { get; init; }
+
+    /// <summary>From the request until the first token, waiting included; null without a token.</summary>
+    public TimeSpan? TimeToFirstToken { get; init; }
+
+    /// <summary>Time for reading the prompt, up to the first token.</summary>
+    public TimeSpan PromptTime { get; init; }
+
+    /// <summary>Time from the first token to the last.</summary>
+    public TimeSpan DecodeTime { get; init; }
+
+    /// <summary>Prompt tokens read per second; 0 if there is nothing to tell.</summary>
+    public double PromptTokensPerSecond => Rate(PromptTokens, PromptTime);
+
+    /// <summary>Tokens generated per second after the first; 0 for fewer than two tokens.</summary>
+    public double DecodeTokensPerSecond => Rate(GeneratedTokens - 1, DecodeTime);
+
+    private static double Rate(int tokens, TimeSpan time) => tokens > 0 && time > TimeSpan.Zero ? tokens / time.TotalSeconds : 0;
+}

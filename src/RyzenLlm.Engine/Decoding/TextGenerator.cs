@@ -1,0 +1,115 @@
+using System.Text;
+using RyzenLlm.Engine.Models;
+using RyzenLlm.Engine.Sampling;
+using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Tokenizers;
+
+namespace RyzenLlm.Engine.Decoding;
+
+/// <summary>
+/// One request in progress, from text to text: template and tokenizer in front of a <see cref="Decoder"/>, whole characters and stop
+/// strings behind it. Driven by the <see cref="Scheduler"/> from the model's thread.
+/// </summary>
+internal sealed class TextGenerator : IDisposable
+{
+    private readonly ITokenizer _tokenizer;
+    private readonly Decoder _decoder;
+    private readonly Utf8Stream _characters = new();
+    private readonly StopMatcher _stops;
+    private readonly StringBuilder _text = new();
+    private readonly GenerationSink? _sink;
+    private readonly TimeProvider _clock;
+    private readonly long _submitted;
+    private readonly long _started;
+    private long? _firstToken;
+    private long _lastToken;
+
+    /// <summary>Reads the request and opens a session; nothing is computed yet.</summary>
+    /// <param name="model">A model with a vocabulary.</param>
+    /// <param name="request">The request.</param>
+    /// <param name="sink">Receives every step, or null.</param>
+    /// <param name="clock">Time for the measurements.</param>
+    /// <param name="submitted">Timestamp of the request.</param>
+    /// <exception cref="ArgumentException">The request cannot be served; the message says what to change.</exception>
+    public TextGenerator(LanguageModel model, GenerationRequest request, GenerationSink? sink, TimeProvider clock, long submitted)
+    {
+        _tokenizer = model.Tokenizer
+            ?? throw new ArgumentException($"{model.Info.Name} has no vocabulary, so it cannot read or write text: choose another model.");
+        var prompt = _tokenizer.Encode(request.Template.Render(request.Turns));
+        var sampler = new Sampler(request.Sampling, _tokenizer.VocabularySize);
+        _stops = new([.. request.Stop, .. request.Template.StopStrings]);
+        _sink = sink;
+        _clock = clock;
+        _submitted = submitted;
+        _started = clock.GetTimestamp();
+        var session = model.CreateSession();
+        try
+        {
+            _decoder = new(session, prompt, sampler, _tokenizer.EosIds, request.MaxTokens);
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Whether the generation has ended.</summary>
+    public bool Finished => _decoder.Finish is not null;
+
+    /// <summary>Adds the rows of the next step.</summary>
+    public void AddRows(Batch batch) => _decoder.AddRows(batch);
+
+    /// <summary>After the forward pass: takes the new token, if there is one, and passes on the text that it completes.</summary>
+    public void Advance(Batch batch)
+    {
+        if (!_decoder.TakeLogits(batch, out var token))
+        {
+            return;
+        }
+
+        _lastToken = _clock.GetTimestamp();
+        _firstToken ??= _lastToken;
+        if (_decoder.Finish != FinishReason.Eos)
+        {
+            Emit(_tokenizer.IsSpecial(token) ? [] : _stops.Push(_characters.Push(_tokenizer.TokenBytes(token))), token);
+            if (_stops.Stopped)
+            {
+                _decoder.End(FinishReason.Stop); // also where the last token allowed completed it
+            }
+        }
+    }
+
+    /// <summary>Ends the generation from outside.</summary>
+    public void End(FinishReason reason) => _decoder.End(reason);
+
+    /// <summary>The result, after the end.</summary>
+    public GenerationResult Complete()
+    {
+        // Held back as the possible beginning of a stop string or of a character: certain now.
+        Emit(_stops.Push(_characters.Flush()), -1);
+        Emit(_stops.Flush(), -1);
+        return new()
+        {
+            Text = _text.ToString(),
+            FinishReason = _decoder.Finish ?? throw new InvalidOperationException("The generation has not ended."),
+            PromptTokens = _decoder.PromptTokens,
+            GeneratedTokens = _decoder.GeneratedTokens,
+            TimeToFirstToken = _firstToken is { } first ? _clock.GetElapsedTime(_submitted, first) : null,
+            PromptTime = _firstToken is { } read ? _clock.GetElapsedTime(_started, read) : TimeSpan.Zero,
+            DecodeTime = _firstToken is { } begun ? _clock.GetElapsedTime(begun, _lastToken) : TimeSpan.Zero,
+        };
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _decoder.Session.Dispose();
+
+    private void Emit(ReadOnlySpan<char> text, int token)
+    {
+        _text.Append(text);
+        if (!text.IsEmpty || token >= 0)
+        {
+            _sink?.Invoke(new(text, token));
+        }
+    }
+}

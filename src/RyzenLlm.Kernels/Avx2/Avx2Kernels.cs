@@ -1,0 +1,49 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace RyzenLlm.Kernels;
+
+/// <summary>Kernels for processors with AVX2 and FMA, in 256-bit vectors.</summary>
+/// <remarks>
+/// Kernel methods are leaves: a call behind a loop would make the compiler keep every vector accumulator on the stack, because the calling
+/// convention saves no vector register. Helpers are therefore inlined, and the arithmetic that needs calls is a second pass.
+/// </remarks>
+internal unsafe partial class Avx2Kernels : KernelSet
+{
+    /// <summary>Leaf kernels are compiled fully at once: they run for microseconds but thousands of times per token.</summary>
+    private protected const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
+
+    private protected const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
+
+    public static bool IsSupported => Avx2.IsSupported && Fma.IsSupported && Vector256.IsHardwareAccelerated;
+
+    public override string Name => "avx2";
+
+    /// <summary>2^112: what a half's bits, moved to a float's places, lack in exponent.</summary>
+    private protected const float HalfScale = 5.192296858534828e33f;
+
+    /// <summary>One half as a float; infinities and NaN read as finite.</summary>
+    [MethodImpl(Inline)]
+    private protected static float Half(byte* p) => BitConverter.Int32BitsToSingle((*(short*)p << 13) & unchecked((int)0x8FFFE000)) * HalfScale;
+
+    /// <summary>d scale[j] and -dmin minimum[j] of a Q4_K or Q5_K block.</summary>
+    [MethodImpl(Inline)]
+    private protected static void KScale(byte* p, int j, out float step, out float offset)
+    {
+        int scale, minimum;
+        if (j < 4)
+        {
+            scale = p[4 + j] & 63;
+            minimum = p[8 + j] & 63;
+        }
+        else
+        {
+            scale = (p[8 + j] & 15) | ((p[j] >> 6) << 4);
+            minimum = (p[8 + j] >> 4) | ((p[4 + j] >> 6) << 4);
+        }
+
+        step = Half(p) * scale;
+        offset = -(Half(p + 2) * minimum);
+    }
+}

@@ -1,0 +1,138 @@
+using RyzenLlm.Engine.Decoding;
+using RyzenLlm.Engine.Models;
+using RyzenLlm.Kernels;
+using RyzenLlm.Mcp.Settings;
+
+namespace RyzenLlm.Mcp.Hosting;
+
+/// <summary>
+/// Models in memory: loaded when first used, kept for the next request, and the one unused for longest given up when there are more than
+/// <see cref="ModelSettings.KeepLoaded"/>.
+/// </summary>
+public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = null) : IDisposable
+{
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, Slot> _slots = [];
+    private readonly TimeProvider _clock = clock ?? TimeProvider.System;
+    private bool _disposed;
+
+    /// <summary>How a model is loaded under these settings.</summary>
+    public static LoadOptions OptionsFor(EngineSettings engine) => new()
+    {
+        Threads = engine.Threads,
+        Kernels = engine.Kernels,
+        KvType = Enum.Parse<KvType>(engine.KvType, ignoreCase: true),
+    };
+
+    /// <summary>The scheduler of a model, which stays loaded until the lease is disposed of.</summary>
+    /// <param name="entry">The model.</param>
+    /// <param name="cancel">Gives up waiting; the loading itself goes on for later requests.</param>
+    public async Task<Lease> AcquireAsync(ModelEntry entry, CancellationToken cancel = default)
+    {
+        Slot slot;
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            if (!_slots.TryGetValue(entry.Path, out slot!))
+            {
+                slot = new(Task.Run(() => new Scheduler(ModelLoader.Load(entry.Path, OptionsFor(settings.Engine)), settings.Engine.QueueLimit, _clock), CancellationToken.None));
+                _slots.Add(entry.Path, slot);
+            }
+
+            slot.Users++;
+        }
+
+        try
+        {
+            return new(this, slot, await slot.Loading.WaitAsync(cancel).ConfigureAwait(false));
+        }
+        catch
+        {
+            Release(slot);
+            throw;
+        }
+    }
+
+    /// <summary>Ends all requests and unloads all models.</summary>
+    public void Dispose()
+    {
+        List<Slot> slots;
+        lock (_lock)
+        {
+            _disposed = true;
+            slots = [.. _slots.Values];
+            _slots.Clear();
+        }
+
+        slots.ForEach(Unload);
+    }
+
+    private void Release(Slot slot)
+    {
+        List<Slot> unused;
+        lock (_lock)
+        {
+            slot.Users--;
+            slot.LastUse = _clock.GetTimestamp();
+            if (slot.Loading.IsFaulted)
+            {
+                Forget(slot); // a later request tries again: the file may have been replaced
+            }
+
+            unused = [.. _slots.Values.Where(s => s.Users == 0).OrderBy(s => s.LastUse).Take(_slots.Count - settings.Models.KeepLoaded)];
+            unused.ForEach(Forget);
+        }
+
+        unused.ForEach(Unload);
+    }
+
+    private void Forget(Slot slot)
+    {
+        foreach (var (path, other) in _slots)
+        {
+            if (other == slot)
+            {
+                _slots.Remove(path);
+                return;
+            }
+        }
+    }
+
+    private static void Unload(Slot slot) => slot.Loading.ContinueWith(
+        static loading => loading.Result.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+
+    /// <summary>Use of a loaded model.</summary>
+    public sealed class Lease : IDisposable
+    {
+        private readonly LoadedModels _owner;
+        private Slot? _slot;
+
+        internal Lease(LoadedModels owner, Slot slot, Scheduler scheduler)
+        {
+            _owner = owner;
+            _slot = slot;
+            Scheduler = scheduler;
+        }
+
+        /// <summary>Where requests go.</summary>
+        public Scheduler Scheduler { get; }
+
+        /// <inheritdoc/>
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _slot, null) is { } slot)
+            {
+                _owner.Release(slot);
+            }
+        }
+    }
+
+    internal sealed class Slot(Task<Scheduler> loading)
+    {
+        public Task<Scheduler> Loading { get; } = loading;
+
+        public int Users { get; set; }
+
+        public long LastUse { get; set; }
+    }
+}

@@ -1,0 +1,127 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace RyzenLlm.Mcp.Settings;
+
+/// <summary>
+/// Everything that can be configured. Sources, later ones winning: appsettings.json beside the program, environment variables
+/// (RYZENLLM__GENERATION__TOPK for Generation:TopK), command line (<c>--set Generation:TopK=20</c> and the options of the verbs).
+/// </summary>
+public sealed record AppSettings
+{
+    /// <summary>Which models there are.</summary>
+    public ModelSettings Models { get; init; } = new();
+
+    /// <summary>How models are run.</summary>
+    public EngineSettings Engine { get; init; } = new();
+
+    /// <summary>What a generation does where the request does not say.</summary>
+    public GenerationSettings Generation { get; init; } = new();
+
+    /// <summary>The MCP server.</summary>
+    public ServerSettings Server { get; init; } = new();
+
+    /// <summary>Messages on standard error.</summary>
+    public LogSettings Log { get; init; } = new();
+}
+
+/// <summary>Which models there are.</summary>
+public sealed record ModelSettings
+{
+    /// <summary>Name or path of the model used where none is named; empty takes tales-bitnet, or else the first one found.</summary>
+    public string Default { get; init; } = "";
+
+    /// <summary>Folders to look for models in, before the usual ones.</summary>
+    public string[] Folders { get; init; } = [];
+
+    /// <summary>Models that stay loaded; beyond it the one unused for longest is unloaded.</summary>
+    [Range(1, 64)]
+    public int KeepLoaded { get; init; } = 2;
+}
+
+/// <summary>How models are run.</summary>
+public sealed record EngineSettings
+{
+    /// <summary>Threads of a model; 0 takes one per processor.</summary>
+    [Range(0, 1024)]
+    public int Threads { get; init; }
+
+    /// <summary>Kernel path.</summary>
+    [AllowedValues("auto", "portable", "avx2", "avx512")]
+    public string Kernels { get; init; } = "auto";
+
+    /// <summary>Element type of key/value caches.</summary>
+    [AllowedValues("f16", "f32")]
+    public string KvType { get; init; } = "f16";
+
+    /// <summary>Requests that may wait for a model behind the one in work.</summary>
+    [Range(1, 100_000)]
+    public int QueueLimit { get; init; } = 64;
+}
+
+/// <summary>What a generation does where the request does not say.</summary>
+public sealed record GenerationSettings
+{
+    /// <summary>Tokens at most.</summary>
+    [Range(1, 1_000_000)]
+    public int MaxTokens { get; init; } = 256;
+
+    /// <summary>Divides the logits; 0 always takes the most probable token.</summary>
+    [Range(0.0, 10.0)]
+    public float Temperature { get; init; } = 0.8f;
+
+    /// <summary>Keeps the k most probable tokens; 0 keeps all.</summary>
+    [Range(0, int.MaxValue)]
+    public int TopK { get; init; } = 40;
+
+    /// <summary>Keeps the most probable tokens of this mass; 1 keeps all.</summary>
+    [Range(0.0, 1.0, MinimumIsExclusive = true)]
+    public float TopP { get; init; } = 0.95f;
+
+    /// <summary>Drops tokens below this share of the most probable one; 0 keeps all.</summary>
+    [Range(0.0, 1.0, MaximumIsExclusive = true)]
+    public float MinP { get; init; } = 0.05f;
+
+    /// <summary>Keeps the mass of tokens nearest to the expected surprise; 1 keeps all.</summary>
+    [Range(0.0, 1.0, MinimumIsExclusive = true)]
+    public float TypicalP { get; init; } = 1;
+
+    /// <summary>Weakens tokens of the penalty window; 1 is off.</summary>
+    [Range(0.0, 10.0, MinimumIsExclusive = true)]
+    public float RepetitionPenalty { get; init; } = 1;
+
+    /// <summary>Subtracted per occurrence in the penalty window.</summary>
+    [Range(-2.0, 2.0)]
+    public float FrequencyPenalty { get; init; }
+
+    /// <summary>Subtracted for any occurrence in the penalty window.</summary>
+    [Range(-2.0, 2.0)]
+    public float PresencePenalty { get; init; }
+
+    /// <summary>Tokens that the penalties look back on; 0 means all.</summary>
+    [Range(0, int.MaxValue)]
+    public int PenaltyWindow { get; init; } = 64;
+
+    /// <summary>Names the randomness: the same seed and request give the same text.</summary>
+    [Range(0.0, 9007199254740991.0)]
+    public long Seed { get; init; }
+}
+
+/// <summary>The MCP server.</summary>
+public sealed record ServerSettings
+{
+    /// <summary>Seconds after which a tool call answers with what there is, before clients give up waiting.</summary>
+    [Range(0.05, 3600.0)]
+    public double DeadlineSeconds { get; init; } = 45;
+
+    /// <summary>Seconds between two progress notifications of a call.</summary>
+    [Range(0.001, 60.0)]
+    public double ProgressSeconds { get; init; } = 1;
+}
+
+/// <summary>Messages on standard error.</summary>
+public sealed record LogSettings
+{
+    /// <summary>Least severe level that is written.</summary>
+    [AllowedValues("trace", "debug", "information", "warning", "error", "critical", "none")]
+    public string Level { get; init; } = "warning";
+}

@@ -1,0 +1,161 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.VectorData;
+using RyzenLlm.Memory.Packing;
+using RyzenLlm.Memory.Ranking;
+using RyzenLlm.Memory.Stores;
+using RyzenLlm.Memory.Text;
+
+namespace RyzenLlm.Memory;
+
+/// <summary>
+/// The memory: stores what is said as units, finds them again and packs them for a prompt. The tenant of every call
+/// comes from authentication. No model is called to store, unless one was given as the embedder.
+/// </summary>
+public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModels models) : IDisposable
+{
+    private const int BatchUnits = 64;
+    private const int PrimeUnits = 2000;
+    private const int MaximumTop = 200;
+    private readonly ConcurrentDictionary<string, TenantStatistics> _statistics = new();
+
+    /// <summary>The store, for listing and copying.</summary>
+    public RsuStore Store { get; } = store;
+
+    /// <summary>Creates or opens the store.</summary>
+    /// <exception cref="EmbedderMismatchException">The store was made with another embedder.</exception>
+    public Task OpenAsync(CancellationToken cancellationToken = default) => Store.OpenAsync(cancellationToken);
+
+    /// <summary>Stores a conversation's turns or documents. All checks come before the first write.</summary>
+    /// <exception cref="ArgumentException">An item is empty or too long, or holds a secret where the policy refuses them.</exception>
+    public async Task<StoreResult> StoreAsync(string tenant, StoreRequest request, CancellationToken cancellationToken = default)
+    {
+        RsuCollection collection = Store.ForTenant(tenant);
+        var writer = new UnitWriter(collection, options, models);
+        IReadOnlyList<Rsu> drafts = writer.Draft(request, out int recalled);
+        TenantStatistics statistics = await StatisticsAsync(collection, cancellationToken).ConfigureAwait(false);
+        var result = new StoreResult { Recalled = recalled };
+        foreach (Rsu[] batch in drafts.Chunk(BatchUnits))
+        {
+            result = await writer.WriteAsync(batch, statistics, request, result, cancellationToken).ConfigureAwait(false);
+        }
+
+        return result;
+    }
+
+    /// <summary>Finds units and packs the best into the token budget.</summary>
+    public async Task<RecallResult> RecallAsync(string tenant, RecallRequest request, CancellationToken cancellationToken = default)
+    {
+        int budget = request.Budget ?? options.Budget;
+        if (budget < 1 || budget > options.MaximumBudget)
+        {
+            throw new ArgumentException($"The budget must be 1 to {options.MaximumBudget} tokens; {budget} was given.", nameof(request));
+        }
+
+        var hits = await SearchAsync(tenant, request, cancellationToken).ConfigureAwait(false);
+        return Packer.Pack([.. hits.Select(h => (h.Record, h.Score ?? 0))], budget, request.Format, models.CountTokens);
+    }
+
+    /// <summary>Finds units, best first, without packing them.</summary>
+    public async Task<IReadOnlyList<VectorSearchResult<Rsu>>> SearchAsync(string tenant, RecallRequest request, CancellationToken cancellationToken = default)
+    {
+        if (string.IsNullOrWhiteSpace(request.Query))
+        {
+            throw new ArgumentException("Say what to recall: the query is empty.", nameof(request));
+        }
+
+        if (request.Top is < 1 or > MaximumTop)
+        {
+            throw new ArgumentException($"Ask for 1 to {MaximumTop} units; {request.Top} was given.", nameof(request));
+        }
+
+        RsuCollection collection = Store.ForTenant(tenant);
+        var filter = new RsuFilter(tenant)
+        {
+            Scope = request.Scope, Session = request.Session, Speaker = request.Speaker, From = request.From, To = request.To,
+            LiveAt = request.IncludePast ? null : models.Clock.GetUtcNow(),
+        };
+        ReadOnlyMemory<float>? vector = models.Embedder is null
+            ? null
+            : await models.Embedder.GenerateVectorAsync(request.Query, cancellationToken: cancellationToken).ConfigureAwait(false);
+        var hits = await collection.RankAsync(request.Query, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
+        if (options.SecondHop > 0 && SecondHop.NewNames(request.Query, hits) is { Count: > 0 } names)
+        {
+            string further = $"{request.Query} {string.Join(' ', names)}";
+            var second = await collection.RankAsync(further, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
+            hits = SecondHop.Join(hits, second, options.SecondHop, request.Top);
+        }
+
+        return [.. hits.Where(h => h.Score >= request.MinimumScore)];
+    }
+
+    /// <summary>Counts what a request means, deletes it unless it is a dry run, and counts again.</summary>
+    public async Task<ForgetResult> ForgetAsync(string tenant, ForgetRequest request, CancellationToken cancellationToken = default)
+    {
+        RsuCollection collection = Store.ForTenant(tenant);
+        RsuFilter filter = request.ToFilter(tenant, models.Clock.GetUtcNow());
+        long matched = await collection.CountAsync(filter, cancellationToken).ConfigureAwait(false);
+        Rsu[] sample = await collection.ReadAsync(filter, 5, cancellationToken: cancellationToken).ToArrayAsync(cancellationToken).ConfigureAwait(false);
+        if (request.DryRun || matched == 0)
+        {
+            return new ForgetResult(matched, 0, matched, 0, sample);
+        }
+
+        string[] states = models.ForgetStates is null
+            ? []
+            : await collection.ReadAsync(filter, int.MaxValue, cancellationToken: cancellationToken)
+                .Where(u => u.State is not null).Select(u => u.State!).Distinct().ToArrayAsync(cancellationToken).ConfigureAwait(false);
+        long deleted = await collection.DeleteAsync(filter, cancellationToken).ConfigureAwait(false);
+        _statistics.TryRemove(tenant, out _);
+        int dropped = states.Length == 0 ? 0 : await models.ForgetStates!(tenant, states, cancellationToken).ConfigureAwait(false);
+        long remaining = await collection.CountAsync(filter, cancellationToken).ConfigureAwait(false);
+        return new ForgetResult(matched, deleted, remaining, dropped, []);
+    }
+
+    /// <summary>Units of a tenant by session, or newest first.</summary>
+    public IAsyncEnumerable<Rsu> ListAsync(string tenant, string? session = null, string? scope = null, int top = 100, int skip = 0, CancellationToken cancellationToken = default) =>
+        Store.ForTenant(tenant).ReadAsync(new RsuFilter(tenant) { Session = session, Scope = scope }, top, skip, session is null, false, cancellationToken);
+
+    /// <summary>One unit, or null when the tenant has none of this id.</summary>
+    public Task<Rsu?> ShowAsync(string tenant, Guid id, CancellationToken cancellationToken = default) =>
+        Store.ForTenant(tenant).GetAsync(id, cancellationToken: cancellationToken);
+
+    /// <summary>Size of a tenant's memory.</summary>
+    public async Task<MemoryStats> StatsAsync(string tenant, CancellationToken cancellationToken = default)
+    {
+        RsuCollection collection = Store.ForTenant(tenant);
+        return new MemoryStats(
+            await collection.CountAsync(new RsuFilter(tenant), cancellationToken).ConfigureAwait(false),
+            await collection.CountAsync(new RsuFilter(tenant) { LiveAt = models.Clock.GetUtcNow() }, cancellationToken).ConfigureAwait(false),
+            models.EmbedderId);
+    }
+
+    /// <summary>What density is measured against: counted from the newest units when this process first writes for a tenant.</summary>
+    private async Task<TenantStatistics> StatisticsAsync(RsuCollection collection, CancellationToken cancellationToken)
+    {
+        TenantStatistics statistics = _statistics.GetOrAdd(collection.Tenant, _ => new TenantStatistics());
+        if (!statistics.Primed)
+        {
+            Rsu[] known = await collection.ReadAsync(new RsuFilter(collection.Tenant), PrimeUnits, newestFirst: true, cancellationToken: cancellationToken)
+                .ToArrayAsync(cancellationToken).ConfigureAwait(false);
+            lock (statistics)
+            {
+                foreach (Rsu unit in statistics.Primed ? [] : known)
+                {
+                    statistics.Count(unit.Session, TermBag.Of(unit.Text), unit.Density, unit.Text.Count(char.IsWhiteSpace) + 1);
+                }
+
+                statistics.Primed = true;
+            }
+        }
+
+        return statistics;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Store.Dispose();
+        models.Embedder?.Dispose();
+    }
+}

@@ -1,0 +1,145 @@
+using System.Linq.Expressions;
+using System.Runtime.CompilerServices;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.VectorData;
+
+namespace RyzenLlm.Memory.Stores;
+
+/// <summary>
+/// The units of one tenant in some store. The tenant is fixed when the collection is opened, so neither a key nor a
+/// filter can reach another's units.
+/// </summary>
+public abstract class RsuCollection : VectorStoreCollection<Guid, Rsu>, IKeywordHybridSearchable<Rsu>
+{
+    /// <param name="tenant">Whose units; not empty.</param>
+    /// <exception cref="ArgumentException">The tenant is empty.</exception>
+    protected RsuCollection(string tenant) => Tenant = RsuFilter.RequireTenant(tenant);
+
+    /// <summary>Whose units these are.</summary>
+    public string Tenant { get; }
+
+    /// <summary>Counts the units that <paramref name="filter"/> means.</summary>
+    public abstract Task<long> CountAsync(RsuFilter filter, CancellationToken cancellationToken = default);
+
+    /// <summary>Deletes the units that <paramref name="filter"/> means, for good, and says how many they were.</summary>
+    public abstract Task<long> DeleteAsync(RsuFilter filter, CancellationToken cancellationToken = default);
+
+    /// <summary>Reads units by filter, in order of session and ordinal, or newest first.</summary>
+    public abstract IAsyncEnumerable<Rsu> ReadAsync(
+        RsuFilter filter, int top, int skip = 0, bool newestFirst = false, bool vectors = false, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Ranks by words and vector together. <paramref name="vector"/> may be null, for words alone, and
+    /// <paramref name="text"/> empty, for the vector alone. Best first; scores compare within one answer only.
+    /// </summary>
+    public abstract Task<IReadOnlyList<VectorSearchResult<Rsu>>> RankAsync(
+        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, CancellationToken cancellationToken = default);
+
+    /// <inheritdoc/>
+    public override async Task<Rsu?> GetAsync(Guid key, RecordRetrievalOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        await foreach (Rsu unit in ReadAsync(
+            new RsuFilter(Tenant) { Ids = [key] }, 1, vectors: options?.IncludeVectors ?? false, cancellationToken: cancellationToken).ConfigureAwait(false))
+        {
+            return unit;
+        }
+
+        return null;
+    }
+
+    /// <inheritdoc/>
+    public override IAsyncEnumerable<Rsu> GetAsync(
+        Expression<Func<Rsu, bool>> filter, int top, FilteredRecordRetrievalOptions<Rsu>? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(top, 1);
+        return options?.OrderBy is not null
+            ? throw new NotSupportedException("Units come in order of session and ordinal; another order is not supported.")
+            : ReadAsync(RsuFilter.Parse(Tenant, filter), top, options?.Skip ?? 0, false, options?.IncludeVectors ?? false, cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public override Task DeleteAsync(Guid key, CancellationToken cancellationToken = default) =>
+        DeleteAsync(new RsuFilter(Tenant) { Ids = [key] }, cancellationToken);
+
+    /// <inheritdoc/>
+    public override Task DeleteAsync(IEnumerable<Guid> keys, CancellationToken cancellationToken = default)
+    {
+        Guid[] ids = [.. keys];
+        return ids.Length == 0 ? Task.CompletedTask : DeleteAsync(new RsuFilter(Tenant) { Ids = ids }, cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public override Task UpsertAsync(Rsu record, CancellationToken cancellationToken = default) => UpsertAsync([record], cancellationToken);
+
+    /// <inheritdoc/>
+    public override IAsyncEnumerable<VectorSearchResult<Rsu>> SearchAsync<TInput>(
+        TInput searchValue, int top, VectorSearchOptions<Rsu>? options = null, CancellationToken cancellationToken = default) =>
+        Page("", searchValue, top, options?.Skip ?? 0, options?.ScoreThreshold, RsuFilter.Parse(Tenant, options?.Filter), cancellationToken);
+
+    /// <inheritdoc/>
+    public IAsyncEnumerable<VectorSearchResult<Rsu>> HybridSearchAsync<TInput>(
+        TInput searchValue, ICollection<string> keywords, int top, HybridSearchOptions<Rsu>? options = null, CancellationToken cancellationToken = default)
+        where TInput : notnull
+    {
+        ArgumentNullException.ThrowIfNull(keywords);
+        return Page(string.Join(' ', keywords), searchValue, top, options?.Skip ?? 0, options?.ScoreThreshold, RsuFilter.Parse(Tenant, options?.Filter), cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public override object? GetService(Type serviceType, object? serviceKey = null) =>
+        serviceKey is null && serviceType.IsInstanceOfType(this) ? this : null;
+
+    /// <summary>Refuses a unit of another tenant.</summary>
+    protected Rsu Own(Rsu unit) => unit.Tenant == Tenant
+        ? unit
+        : throw new ArgumentException($"The unit {unit.Id} belongs to another tenant than the one this collection was opened for.", nameof(unit));
+
+    private async IAsyncEnumerable<VectorSearchResult<Rsu>> Page<TInput>(
+        string text, TInput value, int top, int skip, double? threshold, RsuFilter filter, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(top, 1);
+        ReadOnlyMemory<float> vector = value switch
+        {
+            ReadOnlyMemory<float> memory => memory,
+            float[] array => array,
+            Embedding<float> embedding => embedding.Vector,
+            _ => throw new NotSupportedException($"Search with a vector of floats; a {typeof(TInput).Name} was given."),
+        };
+        foreach (var result in (await RankAsync(text, vector, filter, top + skip, cancellationToken).ConfigureAwait(false)).Skip(skip))
+        {
+            if (threshold is null || result.Score >= threshold)
+            {
+                yield return result;
+            }
+        }
+    }
+}
+
+/// <summary>A store of units: opens the collection of one tenant.</summary>
+public abstract class RsuStore : IDisposable
+{
+    /// <summary>The units of one tenant.</summary>
+    /// <exception cref="ArgumentException">The tenant is empty.</exception>
+    public abstract RsuCollection ForTenant(string tenant);
+
+    /// <summary>Who has units here.</summary>
+    public abstract Task<IReadOnlyList<string>> TenantsAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Creates what is missing and checks that an existing store was made with the same embedder.</summary>
+    /// <exception cref="EmbedderMismatchException">The store's vectors come from another embedder.</exception>
+    public abstract Task OpenAsync(CancellationToken cancellationToken = default);
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
+}
+
+/// <summary>The store holds vectors of one embedder and was opened with another; their vectors do not compare.</summary>
+public sealed class EmbedderMismatchException(string stored, string given) : InvalidOperationException(
+    $"This memory was embedded with '{stored}' and is opened with '{given}'. Open it with the first, or re-embed it.")
+{
+    /// <summary>The embedder that the store was made with.</summary>
+    public string Stored { get; } = stored;
+
+    /// <summary>The embedder that it was opened with.</summary>
+    public string Given { get; } = given;
+}

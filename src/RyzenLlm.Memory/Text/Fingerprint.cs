@@ -1,0 +1,55 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace RyzenLlm.Memory.Text;
+
+/// <summary>Names that follow from content.</summary>
+public static class Fingerprint
+{
+    private static readonly Guid Namespace = new("5f0c1c7e-1a5c-5d0e-9b1b-7c1d6a3f2e10");
+
+    /// <summary>The first 16 bytes of SHA-256 over the lower-case text with single spaces, in hexadecimal.</summary>
+    public static string Hash(string text)
+    {
+        string normal = string.Join(' ', text.ToLowerInvariant().Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(normal)).AsSpan(0, 16));
+    }
+
+    /// <summary>UUID version 5 (RFC 9562) of some parts.</summary>
+    public static Guid Id(params ReadOnlySpan<string> parts)
+    {
+        byte[] name = Encoding.UTF8.GetBytes(string.Join('\u001f', parts.ToArray()));
+        byte[] input = [.. Namespace.ToByteArray(bigEndian: true), .. name];
+#pragma warning disable CA5350 // RFC 9562 defines version 5 by SHA-1; nothing here relies on it being hard to collide.
+        Span<byte> digest = SHA1.HashData(input).AsSpan(0, 16);
+#pragma warning restore CA5350
+        digest[6] = (byte)((digest[6] & 0x0f) | 0x50);
+        digest[8] = (byte)((digest[8] & 0x3f) | 0x80);
+        return new Guid(digest, bigEndian: true);
+    }
+
+    /// <summary>
+    /// Two min-hashes of the stems (Broder 1997). Texts whose stems overlap by J share at least one with probability
+    /// 1 - (1 - J)^2: 0.99 at J = 0.9. Empty for a text without stems.
+    /// </summary>
+    public static string[] Sketch(TermBag bag)
+    {
+        if (bag.Terms.Length == 0)
+        {
+            return [];
+        }
+
+        uint a = uint.MaxValue, b = uint.MaxValue;
+        Span<byte> bytes = stackalloc byte[4];
+        foreach (uint term in bag.Terms)
+        {
+            BinaryPrimitives.WriteUInt32LittleEndian(bytes, term);
+            a = Math.Min(a, TermBag.Murmur3(bytes));
+            BinaryPrimitives.WriteUInt32LittleEndian(bytes, term ^ 0x9e3779b9);
+            b = Math.Min(b, TermBag.Murmur3(bytes));
+        }
+
+        return [$"a{a:x8}", $"b{b:x8}"];
+    }
+}
