@@ -79,6 +79,7 @@ public class SessionTests(string name)
 
         Assert.That(first, Is.EqualTo(Expected(_a[..depth], _b)));
         Assert.That(second, Is.EqualTo(Expected(_a[..depth], other)));
+        Assert.That(Feed.Token(session, 3), Is.EqualTo(Expected([.. _a[..depth], .. _b], [3])), "what the fork wrote is not seen");
         session.Dispose();
         Assert.That(Feed.Tokens(fork, _b), Is.EqualTo(Expected([.. _a[..depth], .. other], _b)), "after the original is gone");
     }
