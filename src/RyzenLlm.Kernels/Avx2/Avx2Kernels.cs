@@ -5,11 +5,16 @@ using System.Runtime.Intrinsics.X86;
 namespace RyzenLlm.Kernels;
 
 /// <summary>Kernels for processors with AVX2 and FMA, in 256-bit vectors.</summary>
+/// <remarks>
+/// Kernel methods are leaves: a call behind a loop would make the compiler keep every vector accumulator on the stack, because the calling
+/// convention saves no vector register. Helpers are therefore inlined, and the arithmetic that needs calls is a second pass.
+/// </remarks>
 internal unsafe partial class Avx2Kernels : KernelSet
 {
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
+    /// <summary>Leaf kernels are compiled fully at once: they run for microseconds but thousands of times per token.</summary>
+    private protected const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
 
-    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
+    private protected const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
 
     public static bool IsSupported => Avx2.IsSupported && Fma.IsSupported && Vector256.IsHardwareAccelerated;
 

@@ -14,11 +14,6 @@ namespace RyzenLlm.Kernels;
 /// </remarks>
 internal sealed unsafe partial class Avx512Kernels : Avx2Kernels
 {
-    /// <summary>Leaf kernels are compiled fully at once: they run for microseconds but thousands of times per token.</summary>
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
-    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
-
     public static new bool IsSupported => Avx2Kernels.IsSupported && Avx512F.IsSupported && Avx512BW.IsSupported && Avx512DQ.IsSupported && Avx512F.VL.IsSupported && Vector512.IsHardwareAccelerated;
 
     public override string Name => "avx512";
