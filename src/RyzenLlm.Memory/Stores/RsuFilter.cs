@@ -60,6 +60,12 @@ public sealed record RsuFilter
     /// <summary>Not newer than this.</summary>
     public DateTimeOffset? To { get; init; }
 
+    /// <summary>Not before this place in the session.</summary>
+    public long? OrdinalFrom { get; init; }
+
+    /// <summary>Not after this place in the session.</summary>
+    public long? OrdinalTo { get; init; }
+
     /// <summary>Only these units.</summary>
     public IReadOnlyCollection<Guid>? Ids { get; init; }
 
@@ -84,6 +90,8 @@ public sealed record RsuFilter
             ("speaker", Comparison.Equal, Speaker),
             ("created_at", Comparison.AtLeast, From),
             ("created_at", Comparison.AtMost, To),
+            ("ordinal", Comparison.AtLeast, OrdinalFrom),
+            ("ordinal", Comparison.AtMost, OrdinalTo),
             ("id", Comparison.AnyOf, Ids),
             ("sketch", Comparison.AnyOf, Sketch),
             ("expires_at", Comparison.AbsentOrAfter, LiveAt),
