@@ -21,7 +21,7 @@ if (args is ["latency", ..])
 }
 
 Console.Error.WriteLine("""
-    locomo DATA RUN.jsonl [store=sqlite|fake-qdrant|qdrant:URL] [Setting=value ...]   dialogues-N.jsonl and questions-N.jsonl to a run for score.py
+    locomo DATA RUN.jsonl [store=sqlite|fake-qdrant|qdrant:URL] [bm25] [Setting=value ...]   dialogues-N.jsonl and questions-N.jsonl to a run for score.py
     latency [SIZE ...]                                                              store and recall times at these numbers of units
     """);
 return 1;
@@ -33,6 +33,13 @@ static async Task LocomoAsync(string data, string output, string[] settings)
     string storeName = "sqlite";
     foreach (string[] pair in settings.Select(s => s.Split('=', 2)))
     {
+        if (pair[0] == "bm25")
+        {
+            ranking = RankingOptions.Bm25 with { };
+            options = options with { SecondHop = 0 };
+            continue;
+        }
+
         if (pair[0] == "store")
         {
             storeName = pair[1];
@@ -71,6 +78,14 @@ static async Task LocomoAsync(string data, string output, string[] settings)
 
         Console.WriteLine($"{run.Count} questions in {clock.ElapsedMilliseconds} ms");
         JsonLines.Write(output, run);
+        DialogueTurn[] turns = [.. dialogues.Order().SelectMany(DialogueTurn.Read)];
+        var scores = Scores.Of(Directory.GetFiles(data, "questions-*.jsonl").Order().SelectMany(Question.Read), turns, run);
+        Console.WriteLine(EvaluationTables.Ranking(scores));
+        Console.WriteLine(EvaluationTables.Budgets(scores, turns));
+        foreach (var conversation in scores.GroupBy(s => s.Conversation))
+        {
+            Console.WriteLine($"{conversation.Key} R@10 {100 * conversation.Average(s => s.Recall[10]):F1} nDCG@10 {100 * conversation.Average(s => s.Ndcg10):F1}");
+        }
     }
 
     foreach (string violation in fake?.Violations ?? [])

@@ -43,7 +43,8 @@ internal sealed class FakeQdrantQuery(Dictionary<string, JsonObject> points, Has
         QdrantShape.Keys(prefetch, "query", "using", "limit", "params", "score_threshold", "filter");
         int limit = (int)prefetch["limit"]!;
         QdrantShape.Require(limit >= outerLimit && limit <= 256, "a prefetch needs at least the outer limit");
-        return Nearest(prefetch, candidates).OrderByDescending(r => r.Score).ThenBy(r => r.Id, StringComparer.Ordinal).Take(limit).ToDictionary(r => r.Id, r => r.Score);
+        double threshold = (double?)prefetch["score_threshold"] ?? double.NegativeInfinity;
+        return Nearest(prefetch, candidates).Where(r => r.Score >= threshold).OrderByDescending(r => r.Score).ThenBy(r => r.Id, StringComparer.Ordinal).Take(limit).ToDictionary(r => r.Id, r => r.Score);
     }
 
     private IEnumerable<(string Id, double Score)> Nearest(JsonObject search, JsonObject[] candidates) => (string)search["using"]! switch
@@ -74,7 +75,7 @@ internal sealed class FakeQdrantQuery(Dictionary<string, JsonObject> points, Has
         QdrantShape.Sparse(query);
         QdrantShape.Require(query["indices"]!.AsArray().Count > 0, "an empty sparse query");
         JsonObject[] corpus = [.. points.Values];
-        if (version.StartsWith("1.19", StringComparison.Ordinal))
+        if (Version.Parse(version) >= new Version(1, 19))
         {
             QdrantShape.Require(search["params"]?["idf"]?["corpus"] is not null, "idf over all tenants leaks between them: params.idf.corpus is missing");
             corpus = Candidates(search["params"]!["idf"]!["corpus"]);

@@ -18,6 +18,9 @@ public sealed class QdrantRsuCollection : RsuCollection
     /// </summary>
     private const double SparsePerDense = 20;
 
+    /// <summary>Beside words, a vector must be at least this close: nothing rather than filler.</summary>
+    private const double DenseFloor = 0.3;
+
     private readonly QdrantRsuStore _store;
     private readonly QdrantSparse _sparse;
 
@@ -213,6 +216,7 @@ public sealed class QdrantRsuCollection : RsuCollection
             int candidates = Math.Min(QdrantSchema.MaximumBatch, Math.Max(Candidates, top));
             sparse["limit"] = candidates;
             dense["limit"] = candidates;
+            dense["score_threshold"] = DenseFloor;
             body = new JsonObject { ["prefetch"] = new JsonArray(sparse, dense), ["query"] = Fusion() };
         }
         else if ((sparse ?? dense) is { } single)
