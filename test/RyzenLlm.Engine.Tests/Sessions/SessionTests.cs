@@ -167,6 +167,24 @@ public class SessionTests(string name)
     }
 
     [Test]
+    public void ADisposedModelRunsNothing()
+    {
+        var model = Golden.Open(name).Load();
+        var session = model.CreateSession();
+        Feed.Tokens(session, _a);
+        model.Dispose();
+        using var batch = new Batch();
+        batch.Add(session, 1);
+
+        Assert.That(() => model.Forward(batch), Throws.TypeOf<ObjectDisposedException>());
+        batch.Clear();
+        session.Dispose();
+        Assert.That(() => batch.Add(session, 1), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => session.Save(Stream.Null), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(session.Dispose, Throws.Nothing, "twice is once");
+    }
+
+    [Test]
     public void LogitsAreOnlyForRowsThatAsk()
     {
         using var session = _model.CreateSession();
