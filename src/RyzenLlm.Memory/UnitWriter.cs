@@ -206,7 +206,8 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
                 return unit;
             }
 
-            bool comparable = terms.Terms.Length >= Equivalence.StemsToCompare && other.Scope == unit.Scope && other.ValidTo is null;
+            bool comparable = terms.Terms.Length >= Equivalence.StemsToCompare && other.Scope == unit.Scope && other.ValidTo is null
+                && unit.Sketch.Any(other.Sketch.Contains);
             Relation relation = comparable ? Equivalence.Compare(unit, terms, other) : Relation.Different;
             if (relation == Relation.Same)
             {
