@@ -17,7 +17,7 @@ namespace RyzenLlm.Memory;
 public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModels models) : IDisposable
 {
     private const int BatchUnits = 64;
-    private const int PrimeUnits = 2000;
+    private const int PrimeUnits = 256;
     private const int MaximumTop = 200;
     private readonly ConcurrentDictionary<string, TenantStatistics> _statistics = new();
 
