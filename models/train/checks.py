@@ -43,6 +43,19 @@ def check_exact():
     assert err < 1e-5
 
 
+def check_distil():
+    torch.manual_seed(2)
+    s, t, y, out = torch.randn(20, 512).bfloat16(), torch.randn(20, 512).bfloat16(), torch.randint(0, 512, (20,)), []
+    for ops in (reference, native):
+        x = s.clone().requires_grad_()
+        loss = ops.distil(x * 1, t, y, 0.7)
+        loss.backward()
+        out.append((loss.item(), x.grad.float()))
+    err = ((out[0][1] - out[1][1]).norm() / out[0][1].norm()).item()
+    print('distil       loss %.5f %.5f  gradient error %.2g' % (out[0][0], out[1][0], err))
+    assert abs(out[0][0] - out[1][0]) < 1e-3 and err < 0.01
+
+
 def perturb(net):
     """Away from the initial values, where some gradients vanish and comparisons say nothing."""
     with torch.no_grad():
@@ -55,6 +68,7 @@ if __name__ == '__main__':
     torch.manual_seed(0)
     native.build()
     check_exact()
+    check_distil()
     check(perturb(BitNet(V=512, n=128, L=2, ff=256, H=4, K=2, quant=False)), 0.08)
     check(perturb(BitNet(V=512, n=128, L=2, ff=256, H=4, K=2)), 0.25)
     check(perturb(Mamba(V=512, n=64, L=2)), 0.08)

@@ -174,6 +174,32 @@ double ce(bf *logits, const int64_t *target, long N, long V, float scale) {
     return total;
 }
 
+/* Distillation: the target distribution is `mix` times the teacher's and the rest on the text's own token.
+ * Student logits [N, V] are replaced by their gradient. Returns the sum of the cross-entropies in nats. */
+double distil(bf *logits, const bf *teacher, const int64_t *target, float mix, long N, long V, float scale) {
+    float b[MAXROW], q[MAXROW];
+    double total = 0;
+    for (long r = 0; r < N; r++) {
+        bf *l = logits + r * V;
+        const bf *h = teacher + r * V;
+        float m = -1e30f, mq = -1e30f, s = 0, sq = 0, at = 0;
+        for (long i = 0; i < V; i++) {
+            b[i] = up(l[i]); m = b[i] > m ? b[i] : m;
+            q[i] = up(h[i]); mq = q[i] > mq ? q[i] : mq;
+        }
+        for (long i = 0; i < V; i++) {
+            q[i] = expq(q[i] - mq); sq += q[i];
+            at += q[i] * b[i];
+            b[i] = expq(b[i] - m); s += b[i];
+        }
+        long t = target[r];
+        total += logf(s) + m - mix * at / sq - (1 - mix) * up(l[t]);
+        float k = scale / s, kq = scale * mix / sq;
+        for (long i = 0; i < V; i++) l[i] = dn(b[i] * k - q[i] * kq - (i == t ? (1 - mix) * scale : 0));
+    }
+    return total;
+}
+
 /* ---- attention ------------------------------------------------------------------------------------------ */
 
 /* qkv [B,T,(H+2K)*hd] -> q [B,H,T,hd], k and v [B,K,T,hd], q and k rotated (NeoX form); dir -1 goes back */

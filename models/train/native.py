@@ -29,7 +29,7 @@ def build():
             subprocess.run(['gcc', '-O3', '-march=native', '-ffast-math', '-shared', '-fPIC', src, '-o', part, '-lm'], check=True)
             os.replace(part, out)
         lib = ctypes.CDLL(out)
-        lib.ce.restype = ctypes.c_double
+        lib.ce.restype = lib.distil.restype = ctypes.c_double
     return lib
 
 
@@ -196,6 +196,25 @@ class CrossEntropy(Function):
 def cross_entropy(logits, target):
     """Destroys `logits`."""
     return CrossEntropy.apply(logits, target)
+
+
+class Distil(Function):
+    @staticmethod
+    def forward(ctx, logits, teacher, target, mix):
+        logits = logits.contiguous()
+        N, V = logits.shape
+        total = call('distil', logits, teacher.contiguous(), target, mix, N, V, 1.0 / N)
+        ctx.grad = logits
+        return torch.tensor(total / N)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.grad if float(g) == 1.0 else ctx.grad * g.to(BF), None, None, None
+
+
+def distil(logits, teacher, target, mix):
+    """Cross-entropy with `mix` times the teacher's distribution plus the rest on the target. Destroys `logits`."""
+    return Distil.apply(logits, teacher, target, mix)
 
 
 class ConvSilu(Function):

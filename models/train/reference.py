@@ -53,6 +53,11 @@ def cross_entropy(logits, target):
     return F.cross_entropy(logits.float(), target)
 
 
+def distil(logits, teacher, target, mix):
+    soft = -(teacher.float().softmax(-1) * logits.float().log_softmax(-1)).sum(-1).mean()
+    return mix * soft + (1 - mix) * cross_entropy(logits, target)
+
+
 def conv_silu(u, w, bias, B, T):
     n = u.shape[1]
     x = F.pad(u.view(B, T, n).transpose(1, 2), (3, 0))

@@ -27,7 +27,7 @@ NETS = {
     'bitnet': lambda **o: BitNet(**o), 'twin': lambda **o: BitNet(quant=False, **o),
     'mamba': lambda **o: Mamba(**o), 'rwkv7': lambda **o: Rwkv7(**o),
 }
-RATES = {'bitnet': (4e-3, 8e-3), 'twin': (4e-3, 8e-3), 'mamba': (4e-3, 4e-3), 'rwkv7': (3e-3, 3e-3)}     # AdamW, Muon
+RATES = {'bitnet': (4e-3, 1.6e-2), 'twin': (4e-3, 1.6e-2), 'mamba': (4e-3, 6e-3), 'rwkv7': (3e-3, 6e-3)}     # AdamW, Muon
 
 
 def arguments():
@@ -51,6 +51,9 @@ def arguments():
     ap.add_argument('--seed', type=int, default=1)
     ap.add_argument('--threads', type=int, default=1)
     ap.add_argument('--options', default='{}', help='JSON: sizes of the net')
+    ap.add_argument('--start', default=None, help='checkpoint whose weights to begin with')
+    ap.add_argument('--teacher', default=None, help='checkpoint of a bitnet to distil from')
+    ap.add_argument('--mix', type=float, default=0.9, help='weight of the teacher against the text itself')
     ap.add_argument('--resume', action='store_true')
     return ap.parse_args()
 
@@ -108,8 +111,16 @@ def main():
     ops = reference if cuda else native
     ops.build()
     net = NETS[a.net](**json.loads(a.options))
+    if a.start:
+        net.load_state_dict(torch.load(a.start, map_location='cpu')['net'])
+    teacher = None
+    if a.teacher:
+        c = torch.load(a.teacher, map_location='cpu')
+        teacher = BitNet(**c['cfg'])
+        teacher.load_state_dict(c['net'])
     if cuda:
         net.cuda()
+        teacher = teacher and teacher.cuda()
     lr, muon = RATES[a.net]
     opt = Optimizer(net, lr if a.lr is None else a.lr, muon if a.muon is None else a.muon, a.decay)
     data = Windows(np.load(a.train), newline=199, seed=a.seed)
@@ -150,7 +161,13 @@ def main():
         if cuda:
             rows = rows.cuda()
         with torch.autocast('cuda', torch.bfloat16) if cuda else contextlib.nullcontext():
-            loss = ops.cross_entropy(net(rows[:, :-1], ops), rows[:, 1:].reshape(-1).contiguous())
+            x, y = rows[:, :-1], rows[:, 1:].reshape(-1).contiguous()
+            if teacher:
+                with torch.no_grad():
+                    soft = teacher(x, ops)
+                loss = ops.distil(net(x, ops), soft, y, a.mix)
+            else:
+                loss = ops.cross_entropy(net(x, ops), y)
         loss.backward()
         # no weight decay in the second half: with ternary weights it keeps pulling values over the threshold
         norm = opt.step(min(1, (step + 1) / 50) * min(1, p / a.warm if step > 50 else 1) * max(1 - p, 0.002), float(p < 0.5))
