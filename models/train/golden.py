@@ -33,7 +33,7 @@ class Probe:
             h = h * (1 + self.noise * torch.randn(h.shape, generator=self.rng, dtype=h.dtype))
         v = h * (127 / h.abs().amax(-1, keepdim=True).clamp(min=1e-5))
         m = (((v - v.floor() - 0.5).abs()) / (v.abs() + 4)).amin(-1)        # relative distance to a boundary
-        self.margin = m if self.margin is None else torch.minimum(self.margin, m)
+        self.margin = m if self.margin is None or self.margin.shape != m.shape else torch.minimum(self.margin, m)
         return reference.int8_absmax(h)
 
     def rms_norm(self, x, w, eps, quant=False):
@@ -62,12 +62,43 @@ def greedy(net, ids, count, ops=reference):
     return ids[-count:], gaps
 
 
+NEAR = 2e-7     # relative distance to a rounding boundary that a careful float32 engine keeps apart
+
+
+def strict_length(margin):
+    near = (margin < NEAR).nonzero().flatten().tolist()
+    return near[0] if near else len(margin)
+
+
+def candidates():
+    for where in ('little house', 'small village', 'green valley', 'great castle', 'dark wood', 'hollow tree'):
+        for who in ('an old man', 'a poor woodcutter', 'a kind king', 'a clever fox', 'a little girl', 'a young prince'):
+            for what in ('three sons', 'two daughters', 'a golden bird', 'a black cat', 'a magic ring', 'a white horse'):
+                yield ('Once upon a time there lived in a %s near the sea %s who had %s. One morning, when the sun was shining '
+                       'brightly, there came a knock at the door, and a voice cried:' % (where, who, what))
+
+
+@torch.no_grad()
+def choose_prompt(net, tok):
+    """For BitNet: the prompt that stays clear of rounding boundaries longest; among the best, the one whose greedy
+    continuation has the widest smallest gap."""
+    scored = []
+    for text in candidates():
+        probe, ids = Probe(), [0] + tok.encode(text)
+        logits(net, ids, probe)
+        scored.append((strict_length(probe.margin), probe.margin.min().item(), text))
+    best = sorted(scored, reverse=True)[:8]
+    return max(best, key=lambda s: min(greedy(net, [0] + tok.encode(s[2]), 32)[1]))[2]
+
+
 def make(path, folder, prompt, count=32):
     net, r = load(path)
     tok = Tokenizer([m.split(' ') for m in r.keys['tokenizer.ggml.merges']])
     name = r.keys['general.name']
-    ids = [0] + tok.encode(prompt)
     net.double()
+    if prompt is None:
+        prompt = choose_prompt(net, tok) if net.arch == 'bitnet-b1.58' else PROMPT
+    ids = [0] + tok.encode(prompt)
     exact = logits(net, ids)
     out, gaps = greedy(net, ids, count)
     full = logits(net, ids + out)
@@ -84,11 +115,8 @@ def make(path, folder, prompt, count=32):
     if net.arch == 'bitnet-b1.58':
         net.double()
         probe = Probe()
-        net(torch.tensor([ids + out]), probe)
-        # 1e-6 is several float32 roundings; an engine with pairwise or float64 sums stays within it
-        near = (probe.margin < 1e-6).nonzero().flatten().tolist()
-        strict = near[0] if near else len(ids) + count
-        runs = []
+        logits(net, ids + out, probe)
+        strict, runs = strict_length(probe.margin), []
         with torch.no_grad():
             for seed in range(12):
                 runs.append(net(torch.tensor([ids + out]), Probe(3e-7, seed)))
@@ -103,7 +131,8 @@ def make(path, folder, prompt, count=32):
         j.update({
             'activation_rule': 'int8 absmax per token before every ternary matrix product; nothing else is rounded',
             'suggested_max_abs_tolerance': 0.005, 'strict_positions': min(strict, len(ids)),
-            'strict_positions_with_greedy': strict, 'smallest_rounding_margin': float('%.6g' % probe.margin.min().item()),
+            'strict_positions_with_greedy': strict, 'strict_margin': NEAR, 'position_margins': [float('%.3g' % m) for m in probe.margin[:len(ids)]],
+            'smallest_rounding_margin': float('%.6g' % probe.margin.min().item()),
             'ensemble_of_float_noise': {'max_abs': float('%.6g' % worst), 'mean_abs': float('%.6g' % mean), 'min_cosine': float('%.8g' % cos),
                                         'min_argmax_agreement': float('%.4g' % agree), 'greedy_prefix_common_to_all': prefix},
             'loose_max_abs_tolerance': float('%.6g' % (2 * worst + 0.005)), 'loose_mean_abs_tolerance': float('%.6g' % (2 * mean + 0.005)),
@@ -123,7 +152,7 @@ if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument('models', nargs='+')
     ap.add_argument('--out', required=True)
-    ap.add_argument('--prompt', default=PROMPT)
+    ap.add_argument('--prompt')
     a = ap.parse_args()
     for m in a.models:
         j = make(m, a.out, a.prompt)

@@ -41,6 +41,8 @@ def arguments():
     ap.add_argument('--until', default=None, help='wall clock HH:MM by which to be done')
     ap.add_argument('--replay', default=None, help='log.csv of a run to repeat step by step')
     ap.add_argument('--tokens', type=int, default=4096, help='tokens per step')
+    ap.add_argument('--first-tokens', type=int, default=2048, help='tokens per step at first, when steps matter more than their precision')
+    ap.add_argument('--first-share', type=float, default=0.35)
     ap.add_argument('--window', type=int, default=256)
     ap.add_argument('--last-window', type=int, default=512)
     ap.add_argument('--last-share', type=float, default=0.2, help='share of the budget with the longer window')
@@ -136,10 +138,15 @@ def main():
     replay = None
     if a.replay:
         with open(a.replay) as f:
-            replay = [float(r['p']) for r in csv.DictReader(f)]
-    log = open(os.path.join(out, 'log.csv'), 'a' if step else 'w')
-    if not step:
-        log.write('step,tokens,p,loss,norm,seconds\n')
+            rows = list(csv.DictReader(f))
+        totals = [0] + [int(r['tokens']) for r in rows]
+        replay = [(float(r['p']), t1 - t0) for r, t0, t1 in zip(rows, totals, totals[1:])]
+    log_path, kept = os.path.join(out, 'log.csv'), ['step,tokens,p,loss,norm,seconds\n']
+    if step:                        # lines written after the checkpoint are done again
+        with open(log_path) as f:
+            kept = f.readlines()[:step + 1]
+    log = open(log_path, 'w')
+    log.writelines(kept)
     print(a.net, sum(x.numel() for x in net.parameters()), 'parameters', flush=True)
     bytes_per_token = a.valid_bytes / (len(valid) - 1) if a.valid_bytes else 0
     clock, started, checked = Clock(a.minutes, a.until, p), time.time(), time.time()
@@ -154,10 +161,11 @@ def main():
 
     smooth = 0.0
     while p < 1 if replay is None else step < len(replay):
+        size = a.first_tokens if p < a.first_share else a.tokens
         if replay:
-            p = replay[step]
+            p, size = replay[step]
         T = a.last_window if p > 1 - a.last_share else a.window
-        rows = torch.from_numpy(data.batch(a.tokens // T, T))
+        rows = torch.from_numpy(data.batch(size // T, T))
         if cuda:
             rows = rows.cuda()
         with torch.autocast('cuda', torch.bfloat16) if cuda else contextlib.nullcontext():
