@@ -1,4 +1,4 @@
-"""Compares native.c with reference.py: value and every gradient, for each operation. Run after a change to either."""
+"""Compares the C kernels with reference.py: value and every gradient, for each operation. Run after a change to either."""
 import torch
 
 import native

@@ -1,4 +1,4 @@
-"""native.c as autograd functions. Matrix products run in bfloat16, everything between them in float32.
+"""rows.c and scan.c as autograd functions. Matrix products run in bfloat16, everything between them in float32.
 
 Every function here has a plain counterpart of the same name in reference.py; nets take either module as `ops`.
 """
@@ -20,13 +20,12 @@ def build():
     """Compiled for this machine, cached by the hash of the source."""
     global lib
     if lib is None:
-        src = os.path.join(HERE, 'native.c')
-        with open(src, 'rb') as f:
-            tag = hashlib.sha256(f.read()).hexdigest()[:12]
+        src = [os.path.join(HERE, name) for name in ('rows.c', 'scan.c')]
+        tag = hashlib.sha256(b''.join(open(f, 'rb').read() for f in src + [os.path.join(HERE, 'native.h')])).hexdigest()[:12]
         out = os.path.join(tempfile.gettempdir(), 'train-native-%d-%s.so' % (os.getuid(), tag))
         if not os.path.exists(out):
             part = '%s.%d' % (out, os.getpid())
-            subprocess.run(['gcc', '-O3', '-march=native', '-ffast-math', '-shared', '-fPIC', src, '-o', part, '-lm'], check=True)
+            subprocess.run(['gcc', '-O3', '-march=native', '-ffast-math', '-shared', '-fPIC', *src, '-o', part, '-lm'], check=True)
             os.replace(part, out)
         lib = ctypes.CDLL(out)
         lib.ce.restype = lib.distil.restype = ctypes.c_double

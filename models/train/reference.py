@@ -1,5 +1,5 @@
 """The same operations as native.py in plain PyTorch: the statement of what is computed, used on CUDA, for
-exact evaluation in float32 or float64, and to check native.c. Matrix products keep the type of x."""
+exact evaluation in float32 or float64, and to check the C kernels. Matrix products keep the type of x."""
 import torch
 import torch.nn.functional as F
 
