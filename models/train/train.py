@@ -24,7 +24,7 @@ from optim import Optimizer
 from rwkv7 import Rwkv7
 
 NETS = {
-    'bitnet': lambda **o: BitNet(**o), 'twin': lambda **o: BitNet(quant=False, **o),
+    'bitnet': lambda **o: BitNet(**o), 'twin': lambda **o: BitNet(**{**o, 'quant': False}),
     'mamba': lambda **o: Mamba(**o), 'rwkv7': lambda **o: Rwkv7(**o),
 }
 RATES = {'bitnet': (4e-3, 1.6e-2), 'twin': (4e-3, 1.6e-2), 'mamba': (4e-3, 6e-3), 'rwkv7': (3e-3, 6e-3)}     # AdamW, Muon
@@ -54,8 +54,8 @@ def arguments():
     ap.add_argument('--threads', type=int, default=1)
     ap.add_argument('--options', default='{}', help='JSON: sizes of the net')
     ap.add_argument('--start', default=None, help='checkpoint whose weights to begin with')
-    ap.add_argument('--teacher', default=None, help='checkpoint of a bitnet to distil from')
-    ap.add_argument('--mix', type=float, default=0.9, help='weight of the teacher against the text itself')
+    ap.add_argument('--teacher', nargs='*', default=[], metavar='CHECKPOINT@P', help='nets to distil from, each from share P of the budget on')
+    ap.add_argument('--mix', type=float, default=0.5, help='weight of the teacher against the text itself')
     ap.add_argument('--resume', action='store_true')
     return ap.parse_args()
 
@@ -97,6 +97,14 @@ def quick_loss(net, ops, ids, T, windows=48):
     return total / count
 
 
+def load_teacher(text, cuda):
+    path, start = text.rsplit('@', 1) if '@' in text else (text, '0')
+    c = torch.load(path, map_location='cpu')
+    net = NETS['mamba' if 'ds' in c['cfg'] else 'rwkv7' if 'hs' in c['cfg'] else 'bitnet'](**c['cfg'])
+    net.load_state_dict(c['net'])
+    return float(start), path, net.cuda() if cuda else net
+
+
 def save(path, net, opt, p, step, tokens, windows, history):
     torch.save(dict(net=net.state_dict(), cfg=net.cfg, opt=opt.state(), p=p, step=step, tokens=tokens, windows=windows,
                     history=history, rng=torch.get_rng_state()), path + '.part')
@@ -115,14 +123,9 @@ def main():
     net = NETS[a.net](**json.loads(a.options))
     if a.start:
         net.load_state_dict(torch.load(a.start, map_location='cpu')['net'])
-    teacher = None
-    if a.teacher:
-        c = torch.load(a.teacher, map_location='cpu')
-        teacher = BitNet(**c['cfg'])
-        teacher.load_state_dict(c['net'])
+    teachers = sorted(load_teacher(t, cuda) for t in a.teacher)
     if cuda:
         net.cuda()
-        teacher = teacher and teacher.cuda()
     lr, muon = RATES[a.net]
     opt = Optimizer(net, lr if a.lr is None else a.lr, muon if a.muon is None else a.muon, a.decay)
     data = Windows(np.load(a.train), newline=199, seed=a.seed)
@@ -170,9 +173,10 @@ def main():
             rows = rows.cuda()
         with torch.autocast('cuda', torch.bfloat16) if cuda else contextlib.nullcontext():
             x, y = rows[:, :-1], rows[:, 1:].reshape(-1).contiguous()
+            teacher = [t for t in teachers if t[0] <= p]
             if teacher:
                 with torch.no_grad():
-                    soft = teacher(x, ops)
+                    soft = teacher[-1][2](x, ops)
                 loss = ops.distil(net(x, ops), soft, y, a.mix)
             else:
                 loss = ops.cross_entropy(net(x, ops), y)
