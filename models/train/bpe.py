@@ -4,10 +4,12 @@ Id 0 is <|endoftext|> (begin, end and document separator), ids 1..256 the single
 printable alphabet, the rest merges in rank order. So a smaller vocabulary is a prefix of a larger one.
 """
 import argparse
+import hashlib
 import heapq
 import json
 import lzma
 import re
+import struct
 import sys
 import unicodedata
 from collections import Counter, defaultdict
@@ -149,6 +151,14 @@ class Tokenizer:
     def decode(self, ids):
         data = b''.join(END.encode() if i == 0 else bytes(CHAR_TO_BYTE[c] for c in self.tokens[i]) for i in ids)
         return data.decode('utf-8', 'replace')
+
+    def fingerprint(self):
+        """What the engine calls the fingerprint of a vocabulary: the bytes of every id and whether it is special."""
+        h = hashlib.sha256()
+        for i, t in enumerate(self.tokens):
+            data = END.encode() if i == 0 else bytes(CHAR_TO_BYTE[c] for c in t)
+            h.update(struct.pack('<Bi', i == 0, len(data)) + data)
+        return h.hexdigest()
 
     def save(self, path):
         with open(path, 'w', encoding='utf-8') as f:
