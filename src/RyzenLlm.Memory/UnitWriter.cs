@@ -1,4 +1,5 @@
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.VectorData;
 using RyzenLlm.Memory.Packing;
 using RyzenLlm.Memory.Stores;
 using RyzenLlm.Memory.Text;
@@ -100,7 +101,8 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
     public async Task<StoreResult> WriteAsync(
         Rsu[] drafts, TenantStatistics statistics, StoreRequest request, StoreResult before, CancellationToken cancellationToken)
     {
-        Rsu[] units = await EmbedAsync(await RateAsync(drafts, statistics, cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        Rsu[] units = await RateAsync(drafts, statistics, cancellationToken).ConfigureAwait(false);
+        await Migration.EmbedAsync(units, models, cancellationToken).ConfigureAwait(false);
         Dictionary<Guid, Rsu> known = await CandidatesAsync(units, cancellationToken).ConfigureAwait(false);
         var write = new Dictionary<Guid, Rsu>();
         var ids = new List<Guid>(before.Ids);
@@ -153,23 +155,6 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
         return rated;
     }
 
-    private async Task<Rsu[]> EmbedAsync(Rsu[] units, CancellationToken cancellationToken)
-    {
-        int[] full = [.. Enumerable.Range(0, units.Length).Where(i => units[i].Tier == RsuTier.Full)];
-        if (models.Embedder is null || full.Length == 0)
-        {
-            return units;
-        }
-
-        var vectors = await models.Embedder.GenerateAsync(full.Select(i => units[i].Text), cancellationToken: cancellationToken).ConfigureAwait(false);
-        for (int j = 0; j < full.Length; j++)
-        {
-            units[full[j]] = units[full[j]] with { Embedder = models.EmbedderId, Embedding = vectors[j].Vector };
-        }
-
-        return units;
-    }
-
     /// <summary>Stored units that could equal one of the batch, by id or by a shared min-hash, in one read.</summary>
     private async Task<Dictionary<Guid, Rsu>> CandidatesAsync(Rsu[] units, CancellationToken cancellationToken)
     {
@@ -205,7 +190,8 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
                 return unit;
             }
 
-            bool comparable = terms.Terms.Length >= Equivalence.StemsToCompare && other.Scope == unit.Scope && other.ValidTo is null;
+            bool comparable = terms.Terms.Length >= Equivalence.StemsToCompare && other.Scope == unit.Scope && other.ValidTo is null
+                && unit.Sketch.Any(other.Sketch.Contains);
             Relation relation = comparable ? Equivalence.Compare(unit, terms, other) : Relation.Different;
             if (relation == Relation.Same)
             {
@@ -236,20 +222,20 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
     /// <summary>Units that a new one ends: the one that the caller names, or the closest to a text that calls itself a correction.</summary>
     private async Task<IReadOnlyList<Rsu>> CorrectedAsync(Rsu unit, Guid? named, CancellationToken cancellationToken)
     {
-        if (named is { } id)
+        if (named is null && Equivalence.IsCorrection(unit.Text))
         {
-            return [await collection.GetAsync(id, cancellationToken: cancellationToken).ConfigureAwait(false)
-                ?? throw new ArgumentException($"There is no unit {id} to supersede.")];
+            var filter = new RsuFilter(collection.Tenant) { Scope = unit.Scope, Speaker = unit.Speaker, LiveAt = models.Clock.GetUtcNow() };
+            var near = await collection.RankAsync(unit.Text, null, filter, 3, cancellationToken).ConfigureAwait(false);
+            named = near.Select(n => n.Record).FirstOrDefault(old => old.Id != unit.Id && Equivalence.Corrects(unit, old))?.Id;
         }
 
-        if (!Equivalence.IsCorrection(unit.Text))
+        if (named is not { } id)
         {
             return [];
         }
 
-        var filter = new RsuFilter(collection.Tenant) { Scope = unit.Scope, Speaker = unit.Speaker, LiveAt = models.Clock.GetUtcNow() };
-        var near = await collection.RankAsync(unit.Text, null, filter, 3, cancellationToken).ConfigureAwait(false);
-        return [.. near.Select(n => n.Record).Where(old => old.Id != unit.Id && Equivalence.Corrects(unit, old)).Take(1)];
+        Rsu? old = await collection.GetAsync(id, new RecordRetrievalOptions { IncludeVectors = true }, cancellationToken).ConfigureAwait(false);
+        return old is null ? throw new ArgumentException($"There is no unit {id} to supersede; nothing was stored.") : [old];
     }
 
     private static bool LooksLikeCode(string text) =>

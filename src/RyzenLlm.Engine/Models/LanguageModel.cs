@@ -16,6 +16,7 @@ namespace RyzenLlm.Engine.Models;
 /// <param name="BlockCount">Blocks (layers).</param>
 /// <param name="ParameterCount">Weights in all tensors.</param>
 /// <param name="IsRecurrent">True where the state has constant size and a rewind needs a mark.</param>
+/// <param name="ChatTemplate">Chat template as the file states it (<c>tokenizer.chat_template</c>), or null.</param>
 public sealed record ModelInfo(
     string Name,
     string Path,
@@ -25,7 +26,8 @@ public sealed record ModelInfo(
     int EmbeddingLength,
     int BlockCount,
     long ParameterCount,
-    bool IsRecurrent);
+    bool IsRecurrent,
+    string? ChatTemplate = null);
 
 /// <summary>What every architecture is built from besides its own weights.</summary>
 /// <param name="Info">Description read from the file.</param>
@@ -75,7 +77,9 @@ public abstract unsafe class LanguageModel : IDisposable
     /// Advances every sequence in the batch by its rows and writes logits for the rows that ask. Rows of a session that form one chain
     /// from its head are taken over at once; after a tree, <see cref="Session.Accept"/> says which path stays.
     /// </summary>
-    /// <exception cref="ArgumentException">A row's token is outside the vocabulary, or its session belongs to another model or is full.</exception>
+    /// <exception cref="ArgumentException">A row's token is outside the vocabulary, or its session belongs to another model. Nothing was computed.</exception>
+    /// <exception cref="InvalidOperationException">The batch was computed already.</exception>
+    /// <remarks>After any other error the sessions of the batch have lost their state: dispose of them.</remarks>
     public void Forward(Batch batch)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);

@@ -20,30 +20,27 @@ internal unsafe partial class Avx2Kernels : KernelSet
 
     public override string Name => "avx2";
 
+    [MethodImpl(Hot)]
+    internal override long ReadAll(byte* p, long bytes)
+    {
+        Vector256<long> a = default, b = default, c = default, d = default;
+        for (long i = 0; i < bytes; i += 128)
+        {
+            Sse.PrefetchNonTemporal(p + i + 4096);
+            Sse.PrefetchNonTemporal(p + i + 4160);
+            a += Vector256.Load((long*)(p + i));
+            b += Vector256.Load((long*)(p + i + 32));
+            c += Vector256.Load((long*)(p + i + 64));
+            d += Vector256.Load((long*)(p + i + 96));
+        }
+
+        return Vector256.Sum(a + b + (c + d));
+    }
+
     /// <summary>2^112: what a half's bits, moved to a float's places, lack in exponent.</summary>
     private protected const float HalfScale = 5.192296858534828e33f;
 
     /// <summary>One half as a float; infinities and NaN read as finite.</summary>
     [MethodImpl(Inline)]
     private protected static float Half(byte* p) => BitConverter.Int32BitsToSingle((*(short*)p << 13) & unchecked((int)0x8FFFE000)) * HalfScale;
-
-    /// <summary>d scale[j] and -dmin minimum[j] of a Q4_K or Q5_K block.</summary>
-    [MethodImpl(Inline)]
-    private protected static void KScale(byte* p, int j, out float step, out float offset)
-    {
-        int scale, minimum;
-        if (j < 4)
-        {
-            scale = p[4 + j] & 63;
-            minimum = p[8 + j] & 63;
-        }
-        else
-        {
-            scale = (p[8 + j] & 15) | ((p[j] >> 6) << 4);
-            minimum = (p[8 + j] >> 4) | ((p[4 + j] >> 6) << 4);
-        }
-
-        step = Half(p) * scale;
-        offset = -(Half(p + 2) * minimum);
-    }
 }

@@ -18,6 +18,25 @@ internal sealed unsafe partial class Avx512Kernels : Avx2Kernels
 
     public override string Name => "avx512";
 
+    [MethodImpl(Hot)]
+    internal override long ReadAll(byte* p, long bytes)
+    {
+        Vector512<long> a = default, b = default, c = default, d = default;
+        for (long i = 0; i < bytes; i += 256)
+        {
+            Sse.PrefetchNonTemporal(p + i + 4096);
+            Sse.PrefetchNonTemporal(p + i + 4160);
+            Sse.PrefetchNonTemporal(p + i + 4224);
+            Sse.PrefetchNonTemporal(p + i + 4288);
+            a += Vector512.Load((long*)(p + i));
+            b += Vector512.Load((long*)(p + i + 64));
+            c += Vector512.Load((long*)(p + i + 128));
+            d += Vector512.Load((long*)(p + i + 192));
+        }
+
+        return Vector512.Sum(a + b + (c + d));
+    }
+
     /// <summary>Sums of the lanes of four vectors, all in the same tree: (0+2)+(1+3) inside each quarter, then quarters (0+2)+(1+3).</summary>
     [MethodImpl(Inline)]
     private static Vector128<int> SumLanes(Vector512<int> a, Vector512<int> b, Vector512<int> c, Vector512<int> d)
