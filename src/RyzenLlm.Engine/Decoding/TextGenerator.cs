@@ -35,9 +35,10 @@ internal sealed class TextGenerator : IDisposable
     {
         _tokenizer = model.Tokenizer
             ?? throw new ArgumentException($"{model.Info.Name} has no vocabulary, so it cannot read or write text: choose another model.");
-        var prompt = _tokenizer.Encode(request.Template.Render(request.Turns));
+        var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, _tokenizer);
+        var prompt = _tokenizer.Encode(template.Render(request.Turns));
         var sampler = new Sampler(request.Sampling, _tokenizer.VocabularySize);
-        _stops = new([.. request.Stop, .. request.Template.StopStrings]);
+        _stops = new([.. request.Stop, .. template.StopStrings]);
         _sink = sink;
         _clock = clock;
         _submitted = submitted;
@@ -45,7 +46,7 @@ internal sealed class TextGenerator : IDisposable
         var session = model.CreateSession();
         try
         {
-            _decoder = new(session, prompt, sampler, _tokenizer.EosIds, request.MaxTokens);
+            _decoder = new(session, prompt, sampler, template.EndTokens(_tokenizer), request.MaxTokens);
         }
         catch
         {
