@@ -217,11 +217,12 @@ public sealed unsafe class BitNet : LanguageModel
     private void StoreRow(int t)
     {
         var (n, hd, kvHeads) = (_config.EmbeddingLength, _config.HeadSize, _config.HeadCountKv);
-        var (cos, sin) = ((nint)(_cos + ((long)t * (hd / 2))), (nint)(_sin + ((long)t * (hd / 2))));
+        var cos = _cos + ((long)t * (hd / 2));
+        var sin = _sin + ((long)t * (hd / 2));
         var k = _k + ((long)t * kvHeads * hd);
         var v = _v + ((long)t * kvHeads * hd);
-        Kernels.Rotate(_q + ((long)t * n), _config.HeadCount, hd, (float*)cos, (float*)sin);
-        Kernels.Rotate(k, kvHeads, hd, (float*)cos, (float*)sin);
+        Kernels.Rotate(_q + ((long)t * n), _config.HeadCount, hd, cos, sin);
+        Kernels.Rotate(k, kvHeads, hd, cos, sin);
         var view = _cache.View(t, _index);
         var slot = _cache.Slot(t);
         for (var g = 0; g < kvHeads; g++)

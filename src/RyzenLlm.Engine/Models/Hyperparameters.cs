@@ -17,6 +17,30 @@ internal static class Hyperparameters
     public static int Size(this GgufFile file, string key, int otherwise) =>
         file.TryGetInt32(key, out var value) ? Checked(file, key, value) : otherwise;
 
+    /// <summary>A size of at least 1 from config.json.</summary>
+    /// <exception cref="ModelFormatException">The name is missing or the value out of range.</exception>
+    public static int Size(this ConfigFile file, string name) => Checked(file, name, file.GetInt32(name));
+
+    /// <summary>A size of at least 1 from config.json, or a default where the name is absent.</summary>
+    /// <exception cref="ModelFormatException">The value is out of range.</exception>
+    public static int Size(this ConfigFile file, string name, int otherwise) =>
+        file.TryGetInt32(name, out var value) ? Checked(file, name, value) : otherwise;
+
+    /// <summary>A dimension of a tensor, 0 being the fastest; 1 where it has fewer.</summary>
+    /// <exception cref="ModelFormatException">There is no such tensor, or the size is out of range.</exception>
+    public static int Dimension(this TensorFile file, string tensor, int axis)
+    {
+        if (!file.Tensors.TryGetValue(tensor, out var info))
+        {
+            throw new ModelFormatException(file.Path, tensor, null, "this tensor", $"none of this name among {file.Tensors.Count} tensors");
+        }
+
+        var size = axis < info.Dimensions.Count ? info.Dimensions[axis] : 1;
+        return size <= Largest
+            ? (int)size
+            : throw new ModelFormatException(file.Path, tensor, info.Offset, $"dimensions of at most {Largest}", info.Shape);
+    }
+
     /// <summary>A small positive number, as norms add to a variance.</summary>
     /// <exception cref="ModelFormatException">The key is missing or out of range.</exception>
     public static float Epsilon(this GgufFile file, string key)
@@ -49,6 +73,9 @@ internal static class Hyperparameters
 
     private static int Checked(GgufFile file, string key, int value) =>
         value is >= 1 and <= Largest ? value : throw Wrong(file, key, $"1..{Largest}", value);
+
+    private static int Checked(ConfigFile file, string name, int value) =>
+        value is >= 1 and <= Largest ? value : throw new ModelFormatException(file.Path, null, null, $"1..{Largest} under '{name}'", $"{value}");
 
     private static ModelFormatException Wrong(GgufFile file, string key, string expected, object found) =>
         new(file.Path, null, null, $"{expected} under metadata key '{key}'", $"{found}");

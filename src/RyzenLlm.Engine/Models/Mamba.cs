@@ -176,9 +176,9 @@ public sealed unsafe class Mamba : LanguageModel
         var end = Math.Min(begin + ChannelsPerScan, di);
         for (var t = 0; t < _rows; t++)
         {
-            var (dt, c, y) = ((nint)(_dt + ((long)t * di)), (nint)(_c + ((long)t * di)), (nint)(_y + ((long)t * di)));
+            var row = (long)t * di;
             Kernels.ScanStep(
-                _state.In(t) + at, _state.Out(t) + at, _block.A, _block.D, (float*)dt, (float*)c, Dbc(t) + dr, Dbc(t) + dr + ds, di, ds, begin, end, (float*)y);
+                _state.In(t) + at, _state.Out(t) + at, _block.A, _block.D, _dt + row, _c + row, Dbc(t) + dr, Dbc(t) + dr + ds, di, ds, begin, end, _y + row);
         }
     }
 

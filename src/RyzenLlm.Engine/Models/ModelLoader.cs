@@ -1,4 +1,5 @@
 using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Kernels;
 
 namespace RyzenLlm.Engine.Models;
@@ -19,19 +20,25 @@ public sealed record LoadOptions
 /// <summary>Opens model files and builds the network that their architecture names.</summary>
 public static class ModelLoader
 {
+    internal const string SafetensorsExtension = ".safetensors";
+
     private static readonly Dictionary<string, Func<GgufFile, ModelParts, LanguageModel>> Architectures = new()
     {
         ["bitnet-b1.58"] = (file, parts) => new BitNet(file, parts),
         ["bitnet-25"] = (file, parts) => new BitNet(file, parts),
         ["bitnet"] = (file, parts) => new BitNet(file, parts),
-        ["rwkv7"] = (file, parts) => new Rwkv7(file, parts),
         ["mamba"] = (file, parts) => new Mamba(file, parts),
+        ["rwkv6"] = (file, parts) => new Rwkv6(file, parts),
+        ["rwkv7"] = (file, parts) => new Rwkv7(file, parts),
     };
 
-    /// <summary>GGUF architecture names that can be run, for messages.</summary>
+    /// <summary>GGUF architecture names that can be run. Folders with safetensors are RWKV-4 or RWKV-5.</summary>
     public static IReadOnlyCollection<string> Supported => Architectures.Keys;
 
-    /// <summary>Loads a GGUF file. Weights are mapped, not read: memory fills as they are used.</summary>
+    /// <summary>
+    /// Loads a GGUF file, or a folder with model.safetensors and config.json (RWKV-4, RWKV-5). Weights are mapped, not read:
+    /// memory fills as they are used.
+    /// </summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="ModelFormatException">The file is damaged, or its architecture, shapes or types are not supported.</exception>
     /// <exception cref="ArgumentException">The kernel path is not available or the number of threads is negative.</exception>
@@ -40,6 +47,38 @@ public static class ModelLoader
         options ??= new();
         ArgumentOutOfRangeException.ThrowIfNegative(options.Threads, nameof(options));
         var kernels = KernelSet.Select(options.Kernels);
+        var weights = WeightsOf(path);
+        return weights.EndsWith(SafetensorsExtension, StringComparison.OrdinalIgnoreCase)
+            ? LoadSafetensors(weights, kernels, options)
+            : LoadGguf(weights, kernels, options);
+    }
+
+    /// <summary>Whether an architecture keeps a state of constant size; false for those not known here.</summary>
+    internal static bool IsRecurrent(string architecture) =>
+        architecture.StartsWith("rwkv", StringComparison.Ordinal) || architecture.StartsWith("mamba", StringComparison.Ordinal);
+
+    /// <summary>The file that holds the weights: the path itself, or model.safetensors or model.gguf in that folder.</summary>
+    internal static string WeightsOf(string path)
+    {
+        if (!Directory.Exists(path))
+        {
+            return path;
+        }
+
+        string[] names = ["model.safetensors", "model.gguf"];
+        return names.Select(name => Path.Combine(path, name)).FirstOrDefault(File.Exists)
+            ?? throw new ModelFormatException(path, null, null, $"a folder with {string.Join(" or ", names)}", "neither of them");
+    }
+
+    /// <summary>The config.json beside a safetensors file, or null.</summary>
+    internal static ConfigFile? ConfigOf(SafetensorsFile file)
+    {
+        var path = Path.Combine(Path.GetDirectoryName(file.Path) ?? "", "config.json");
+        return File.Exists(path) ? ConfigFile.Read(path) : null;
+    }
+
+    private static LanguageModel LoadGguf(string path, KernelSet kernels, LoadOptions options)
+    {
         using var file = GgufFile.Open(path);
         if (!Architectures.TryGetValue(file.Architecture, out var create))
         {
@@ -47,12 +86,47 @@ public static class ModelLoader
                 path, null, null, $"one of the architectures {string.Join(", ", Supported)}", ModelFormatException.Quote(file.Architecture));
         }
 
-        var embedding = file.Tensors.TryGetValue("token_embd.weight", out var tensor) ? (int)tensor.Dimensions[^1] : 0;
-        var info = new ModelInfo(path, path, file.Architecture, embedding, file.Size(file.Architecture + ".context_length"), file.Size(file.Architecture + ".embedding_length"), file.Size(file.Architecture + ".block_count"), 0, true);
+        var info = ModelMetadata.Of(file).Info with
+        {
+            // Here a missing size is an error, and these ask for it by name.
+            ContextLength = file.Size(file.Architecture + ".context_length"),
+            EmbeddingLength = file.Size(file.Architecture + ".embedding_length"),
+            BlockCount = file.Size(file.Architecture + ".block_count"),
+            VocabularySize = file.Dimension("token_embd.weight", 1),
+        };
+        return Create(kernels, options, info, VocabularyOf(file, info), parts => create(file, parts));
+    }
+
+    private static LanguageModel LoadSafetensors(string path, KernelSet kernels, LoadOptions options)
+    {
+        using var file = SafetensorsFile.Open(path);
+        var config = ConfigOf(file);
+        var info = ModelMetadata.Of(file, config).Info;
+        return Create(kernels, options, info, tokenizer: null, parts => info.Architecture == "rwkv5"
+            ? new Rwkv5(file, parts)
+            : new Rwkv4(file, config ?? throw new ModelFormatException(path, null, null, "a config.json beside it", "none"), parts));
+    }
+
+    private static ITokenizer? VocabularyOf(GgufFile file, ModelInfo info)
+    {
+        if (!file.Metadata.ContainsKey("tokenizer.ggml.model"))
+        {
+            return null;
+        }
+
+        var tokenizer = TokenizerLoader.From(file);
+        return tokenizer.VocabularySize <= info.VocabularySize
+            ? tokenizer
+            : throw new ModelFormatException(
+                file.Path, "token_embd.weight", null, $"a row for each of the {tokenizer.VocabularySize} tokens of the vocabulary", $"{info.VocabularySize} rows");
+    }
+
+    private static LanguageModel Create(KernelSet kernels, LoadOptions options, ModelInfo info, ITokenizer? tokenizer, Func<ModelParts, LanguageModel> create)
+    {
         var ops = new Ops(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
         try
         {
-            return create(file, new(info, null, ops, options.KvType));
+            return create(new(info, tokenizer, ops, options.KvType));
         }
         catch
         {

@@ -30,6 +30,10 @@ internal sealed unsafe class WeightVectors(TensorFile file) : IDisposable
         return Keep(transposed);
     }
 
+    /// <summary>1 - tensor: RWKV-4 and RWKV-5 weigh the present token where the later ones, and the kernel, weigh the previous one.</summary>
+    /// <exception cref="ModelFormatException">It is missing or has another shape.</exception>
+    public float* LoadComplement(string name, int length) => Keep([.. file.Vector(name, length).Select(mix => 1 - mix)]);
+
     /// <summary>A vector computed at load time.</summary>
     public float* Keep(ReadOnlySpan<float> values)
     {
