@@ -38,6 +38,20 @@ public unsafe partial class KernelSet
                 nameof(name));
     }
 
+    /// <summary>Reads a block once, as fast as this path's loads and prefetches do; returns some sum of it.</summary>
+    /// <param name="p">Block.</param>
+    /// <param name="bytes">Length, a multiple of 256.</param>
+    internal virtual long ReadAll(byte* p, long bytes)
+    {
+        var sum = 0L;
+        for (long i = 0; i < bytes; i += 8)
+        {
+            sum += *(long*)(p + i);
+        }
+
+        return sum;
+    }
+
     private static List<KernelSet> Detect()
     {
         List<KernelSet> sets = [Portable];

@@ -132,6 +132,12 @@ public sealed unsafe class Ops : IDisposable
     public void ForEach(int n, RowWork work)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(n);
+        if (n == 1)
+        {
+            work(0); // the row of a decoded token: others would only wait
+            return;
+        }
+
         _rows.Set(n, work);
         Run(_rows);
     }

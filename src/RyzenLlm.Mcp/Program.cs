@@ -1,1 +1,1 @@
-Console.WriteLine("ryzenllm");
+return await RyzenLlm.Mcp.Cli.CommandLine.RunAsync(args);

@@ -46,6 +46,9 @@ public sealed record MemoryOptions
     /// <summary><c>Memory:TimeToLiveDays</c>: units expire after this many days; 0 keeps them.</summary>
     public int TimeToLiveDays { get; init; }
 
+    /// <summary><c>Memory:SecondHop</c>: weight of a second search with the names found by the first; 0 searches once.</summary>
+    public double SecondHop { get; init; } = 0.2;
+
     /// <summary><c>Memory:Ranking</c>: weights of the ranker of the embedded store.</summary>
     public RankingOptions Ranking { get; init; } = new();
 }

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.VectorData;
 using RyzenLlm.Memory.Packing;
+using RyzenLlm.Memory.Ranking;
 using RyzenLlm.Memory.Stores;
 using RyzenLlm.Memory.Text;
 
@@ -78,6 +79,13 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
             ? null
             : await models.Embedder.GenerateVectorAsync(request.Query, cancellationToken: cancellationToken).ConfigureAwait(false);
         var hits = await collection.RankAsync(request.Query, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
+        if (options.SecondHop > 0 && SecondHop.NewNames(request.Query, hits) is { Count: > 0 } names)
+        {
+            string further = $"{request.Query} {string.Join(' ', names)}";
+            var second = await collection.RankAsync(further, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
+            hits = SecondHop.Join(hits, second, options.SecondHop, request.Top);
+        }
+
         return [.. hits.Where(h => h.Score >= request.MinimumScore)];
     }
 

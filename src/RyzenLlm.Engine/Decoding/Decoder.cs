@@ -39,7 +39,7 @@ public sealed class Decoder
     /// <summary>A continuation of <paramref name="prompt"/>.</summary>
     /// <param name="session">Its state; the first <see cref="Session.Position"/> tokens of the prompt are already in it.</param>
     /// <param name="prompt">The whole sequence so far, from position 0.</param>
-    /// <param name="sampler">Chooses the tokens.</param>
+    /// <param name="sampler">Chooses the tokens; logits beyond its vocabulary are padding of the output matrix.</param>
     /// <param name="endTokens">Tokens after which nothing follows.</param>
     /// <param name="maxTokens">Tokens to generate at most, at least 1.</param>
     /// <param name="speculator">Guesses ahead, or null; disposed of by its owner.</param>
@@ -86,7 +86,7 @@ public sealed class Decoder
         _state = constraint?.Begin(_maxTokens) ?? 0;
         _speculator = speculator;
         _guesses = speculator is null ? [] : new int[DraftTree.Capacity];
-        speculator?.Begin(info.VocabularySize, endTokens, constraint);
+        speculator?.Begin(sampler.VocabularySize, endTokens, constraint);
         if (constraint is not null && constraint.IsComplete(_state, _maxTokens))
         {
             Finish = FinishReason.Eos; // nothing but the empty text satisfies it
@@ -170,7 +170,7 @@ public sealed class Decoder
         if (token < 0)
         {
             var allowed = _constraint is null ? default : _constraint.Allowed(_state, Remaining);
-            token = _sampler.Sample(batch.Logits(_logitsRow), Tokens, _tokens.Count, allowed);
+            token = _sampler.Sample(Logits(batch, _logitsRow), Tokens, _tokens.Count, allowed);
         }
 
         Take(batch, token);
@@ -183,6 +183,8 @@ public sealed class Decoder
         Finish = reason;
         Settle();
     }
+
+    private ReadOnlySpan<float> Logits(Batch batch, int row) => batch.Logits(row)[.._sampler.VocabularySize];
 
     // Guesses deeper than what may still be generated, or than the context holds, are of no use.
     private int GuessDepth
@@ -200,7 +202,7 @@ public sealed class Decoder
         _settledRow = row >= 0 ? row : _settledRow;
         if (_guessed && row >= 0)
         {
-            _speculator!.Observe(_node, _tokens[^1], batch.Logits(row), token);
+            _speculator!.Observe(_node, _tokens[^1], Logits(batch, row), token);
         }
 
         if (_endTokens.Contains(token))

@@ -36,7 +36,7 @@ internal sealed class TextGenerator : IDisposable
         _tokenizer = model.Tokenizer
             ?? throw new ArgumentException($"{model.Info.Name} has no vocabulary, so it cannot read or write text: choose another model.");
         var prompt = _tokenizer.Encode(request.Template.Render(request.Turns));
-        var sampler = new Sampler(request.Sampling, model.Info.VocabularySize);
+        var sampler = new Sampler(request.Sampling, _tokenizer.VocabularySize);
         _stops = new([.. request.Stop, .. request.Template.StopStrings]);
         _sink = sink;
         _clock = clock;

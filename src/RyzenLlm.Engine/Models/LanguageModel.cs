@@ -1,3 +1,4 @@
+using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Kernels;
@@ -29,9 +30,10 @@ public sealed record ModelInfo(
 /// <summary>What every architecture is built from besides its own weights.</summary>
 /// <param name="Info">Description read from the file.</param>
 /// <param name="Tokenizer">Vocabulary, or null where the file has none.</param>
+/// <param name="File">Where the weights are; the model disposes of it.</param>
 /// <param name="Ops">Kernels and threads; the model disposes of them.</param>
 /// <param name="KvType">Element type of key/value caches.</param>
-internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, Ops Ops, KvType KvType);
+internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorFile File, Ops Ops, KvType KvType);
 
 /// <summary>
 /// A network with its weights: advances sequences and writes logits. No sampling, no text, no allocation per call once its buffers have grown
@@ -40,6 +42,7 @@ internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, Ops Ops
 /// <remarks>One call at a time: a model belongs to one thread (its scheduler's).</remarks>
 public abstract unsafe class LanguageModel : IDisposable
 {
+    private readonly TensorFile _file;
     private bool _disposed;
 
     private protected LanguageModel(ModelParts parts)
@@ -47,6 +50,7 @@ public abstract unsafe class LanguageModel : IDisposable
         Info = parts.Info;
         Tokenizer = parts.Tokenizer;
         Ops = parts.Ops;
+        _file = parts.File;
     }
 
     /// <summary>What this model is.</summary>
@@ -91,6 +95,7 @@ public abstract unsafe class LanguageModel : IDisposable
             _disposed = true;
             Ops.Dispose();
             DisposeModel();
+            _file.Dispose();
         }
 
         GC.SuppressFinalize(this);

@@ -77,9 +77,8 @@ public static class ModelLoader
         return File.Exists(path) ? ConfigFile.Read(path) : null;
     }
 
-    private static LanguageModel LoadGguf(string path, KernelSet kernels, LoadOptions options)
+    private static LanguageModel LoadGguf(string path, KernelSet kernels, LoadOptions options) => Keep(GgufFile.Open(path), file =>
     {
-        using var file = GgufFile.Open(path);
         if (!Architectures.TryGetValue(file.Architecture, out var create))
         {
             throw new ModelFormatException(
@@ -94,18 +93,22 @@ public static class ModelLoader
             BlockCount = file.Size(file.Architecture + ".block_count"),
             VocabularySize = file.Dimension("token_embd.weight", 1),
         };
-        return Create(kernels, options, info, VocabularyOf(file, info), parts => create(file, parts));
-    }
+        var tokenizer = VocabularyOf(file, info);
+        return Keep(OpsFor(kernels, options), ops => create(file, new(info, tokenizer, file, ops, options.KvType)));
+    });
 
-    private static LanguageModel LoadSafetensors(string path, KernelSet kernels, LoadOptions options)
+    private static LanguageModel LoadSafetensors(string path, KernelSet kernels, LoadOptions options) => Keep(SafetensorsFile.Open(path), file =>
     {
-        using var file = SafetensorsFile.Open(path);
         var config = ConfigOf(file);
         var info = ModelMetadata.Of(file, config).Info;
-        return Create(kernels, options, info, tokenizer: null, parts => info.Architecture == "rwkv5"
-            ? new Rwkv5(file, parts)
-            : new Rwkv4(file, config ?? throw new ModelFormatException(path, null, null, "a config.json beside it", "none"), parts));
-    }
+        return Keep<Ops, LanguageModel>(OpsFor(kernels, options), ops =>
+        {
+            var parts = new ModelParts(info, Tokenizer: null, file, ops, options.KvType);
+            return info.Architecture == "rwkv5"
+                ? new Rwkv5(file, parts)
+                : new Rwkv4(file, config ?? throw new ModelFormatException(path, null, null, "a config.json beside it", "none"), parts);
+        });
+    });
 
     private static ITokenizer? VocabularyOf(GgufFile file, ModelInfo info)
     {
@@ -121,16 +124,20 @@ public static class ModelLoader
                 file.Path, "token_embd.weight", null, $"a row for each of the {tokenizer.VocabularySize} tokens of the vocabulary", $"{info.VocabularySize} rows");
     }
 
-    private static LanguageModel Create(KernelSet kernels, LoadOptions options, ModelInfo info, ITokenizer? tokenizer, Func<ModelParts, LanguageModel> create)
+    private static Ops OpsFor(KernelSet kernels, LoadOptions options) =>
+        new(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
+
+    // What the model takes over is disposed of here if there is no model in the end.
+    private static TResult Keep<T, TResult>(T part, Func<T, TResult> use)
+        where T : IDisposable
     {
-        var ops = new Ops(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
         try
         {
-            return create(new(info, tokenizer, ops, options.KvType));
+            return use(part);
         }
         catch
         {
-            ops.Dispose();
+            part.Dispose();
             throw;
         }
     }

@@ -79,9 +79,9 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>Makes room for every row of a batch and finds what each may attend to.</summary>
     public void Plan(Batch batch)
     {
-        foreach (var session in batch.Sessions)
+        for (var i = 0; i < batch.Sessions.Count; i++)
         {
-            ((KvSession)session).Prepare(session.QueuedRows);
+            ((KvSession)batch.Sessions[i]).Prepare();
         }
 
         if (_views.Length < batch.Count)
@@ -162,8 +162,9 @@ internal sealed unsafe class KvCache : IDisposable
     {
         // A tail is at most as long as the row is deep in its tree; the sum of depths bounds the buffer.
         long slots = 0;
-        foreach (var row in batch.Rows)
+        for (var t = 0; t < batch.Count; t++)
         {
+            var row = batch.Rows[t];
             slots += row.Session.IsBranched ? row.Position - row.Session.Position + 1 : 0;
         }
 

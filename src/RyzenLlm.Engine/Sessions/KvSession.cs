@@ -102,10 +102,10 @@ public sealed unsafe class KvSession : Session
     }
 
     /// <summary>Before a step: pages for all its rows, owned by this session alone.</summary>
-    internal void Prepare(int rows)
+    internal void Prepare()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        for (var i = Position / KvView.BlockPositions; i < BlocksFor(Position + rows); i++)
+        for (var i = Position / KvView.BlockPositions; i < BlocksFor(Position + QueuedRows); i++)
         {
             if (i == _blocks.Count)
             {

@@ -107,6 +107,8 @@ public sealed unsafe class RecurrentSession : Session
         stateOut = after.Values;
     }
 
+    private protected override void Admit(int position) => _ = HeadLane; // throws once disposed
+
     private protected override void GoBack(int position)
     {
         if (position == Position)

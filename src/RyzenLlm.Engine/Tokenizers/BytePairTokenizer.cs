@@ -14,7 +14,7 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
 
     private readonly ByteStringIndex _symbols;
     private readonly int[] _byteSymbols = new int[256];
-    private readonly Dictionary<ulong, Join> _joins;
+    private readonly Dictionary<SymbolPair, Join> _joins;
     private readonly bool _llama3;
 
     /// <summary>Builds the tables.</summary>
@@ -140,10 +140,10 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
         return bytes;
     }
 
-    private Dictionary<ulong, Join> ReadMerges(TokenizerVocabulary vocabulary)
+    private Dictionary<SymbolPair, Join> ReadMerges(TokenizerVocabulary vocabulary)
     {
         var merges = vocabulary.Merges;
-        var joins = new Dictionary<ulong, Join>(merges.Count);
+        var joins = new Dictionary<SymbolPair, Join>(merges.Count);
         var buffer = new byte[512];
         for (var rank = 0; rank < merges.Count; rank++)
         {
@@ -161,7 +161,7 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
                 continue;
             }
 
-            var pair = Pair(Intern(buffer.AsSpan(0, left)), Intern(buffer.AsSpan(left, right)));
+            var pair = new SymbolPair(Intern(buffer.AsSpan(0, left)), Intern(buffer.AsSpan(left, right)));
             joins[pair] = new Join((uint)rank, Intern(buffer.AsSpan(0, left + right)));
         }
 
@@ -180,16 +180,20 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
         return symbol;
     }
 
-    private static ulong Pair(int left, int right) => (ulong)(uint)left << 32 | (uint)right;
+    /// <summary>Two neighbours. Ids of pairs are anything but evenly spread, so the hash has to mix them well.</summary>
+    private readonly record struct SymbolPair(int Left, int Right)
+    {
+        public override int GetHashCode() => HashCode.Combine(Left, Right);
+    }
 
     /// <summary>What a pair becomes, and when.</summary>
     private readonly record struct Join(uint Rank, int Symbol);
 
-    private readonly struct ListedPairs(Dictionary<ulong, Join> joins) : IPairRule
+    private readonly struct ListedPairs(Dictionary<SymbolPair, Join> joins) : IPairRule
     {
         public bool TryJoin(int left, int right, ReadOnlySpan<byte> joined, out uint rank, out int symbol)
         {
-            var found = joins.TryGetValue(Pair(left, right), out var join);
+            var found = joins.TryGetValue(new SymbolPair(left, right), out var join);
             (rank, symbol) = join;
             return found;
         }

@@ -32,7 +32,10 @@ public interface ITokenizer
     /// <param name="parseSpecial">Whether the text may name control tokens such as <c>&lt;|eot_id|&gt;</c>: never for text that a user wrote.</param>
     int[] Encode(string text, bool addBos, bool parseSpecial);
 
-    /// <summary>As <see cref="Encode(string, bool, bool)"/> for bytes, which need not be UTF-8: decoding gives the same bytes back.</summary>
+    /// <summary>
+    /// As <see cref="Encode(string, bool, bool)"/> for bytes, which need not be UTF-8: decoding gives the same bytes back. Only a byte that
+    /// UTF-8 never uses (0xC0, 0xC1, 0xF5 to 0xFF) is left out where a byte-level BPE vocabulary has no token for it.
+    /// </summary>
     int[] Encode(ReadOnlySpan<byte> text, bool addBos, bool parseSpecial);
 
     /// <summary>The bytes that a token adds to the text; a control token's are its name. Does not allocate.</summary>

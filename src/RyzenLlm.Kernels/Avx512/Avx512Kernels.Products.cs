@@ -87,11 +87,10 @@ internal sealed unsafe partial class Avx512Kernels
             return;
         }
 
-        var tail = product.Columns % GroupColumns;
         if (product.N <= 4)
         {
-            var tails = Scratch.Take(((4L * GroupColumns) + GroupColumns + 64) * sizeof(float));
-            var rest = PrepareTail<TDecoder>(product, tail, (float*)tails);
+            var tails = Scratch.Take(TailColumns.Floats(product.N, GroupColumns) * sizeof(float));
+            var rest = TailColumns.Prepare(product, GroupColumns, TDecoder.Bytes, (float*)tails);
             if (product.N == 1)
             {
                 MultiplyRows<TDecoder>(product, rest);
@@ -104,27 +103,7 @@ internal sealed unsafe partial class Avx512Kernels
             return;
         }
 
-        MultiplyTiles<TDecoder>(product, tail);
-    }
-
-    /// <summary>Copies the last columns % 64 activations of up to four rows behind one another, padded with zeros, and the mask of those columns.</summary>
-    private static TailColumns PrepareTail<TDecoder>(in Product product, int tail, float* to)
-        where TDecoder : struct, IDecoder
-    {
-        if (tail == 0)
-        {
-            return default;
-        }
-
-        new Span<float>(to, 6 * GroupColumns).Clear();
-        for (var t = 0; t < product.N; t++)
-        {
-            new Span<float>(product.X + (t * product.LdX) + product.Columns - tail, tail).CopyTo(new Span<float>(to + (t * GroupColumns), tail));
-        }
-
-        var mask = (int*)to + (4 * GroupColumns);
-        new Span<int>(mask, tail).Fill(-1);
-        return new TailColumns { X = to, Mask = mask, Spare = (byte*)(mask + GroupColumns), Columns = tail, Bytes = (int)(product.RowBytes - (product.Columns / GroupColumns * (long)TDecoder.Bytes)) };
+        MultiplyTiles<TDecoder>(product);
     }
 
     /// <summary>One token: streams the weights once, row by row.</summary>
@@ -313,41 +292,5 @@ internal sealed unsafe partial class Avx512Kernels
         {
             Sse.PrefetchNonTemporal(p + 4096 + 192);
         }
-    }
-
-    /// <summary>Operands of one product: rows at W, one output column per row at Y.</summary>
-    private readonly struct Product(byte* w, long rowBytes, byte* end, int rows, int columns, float* x, long ldx, int n, float* y, long ldy)
-    {
-        public readonly byte* W = w;
-        public readonly long RowBytes = rowBytes;
-
-        /// <summary>End of the matrix in memory: nothing behind it is read.</summary>
-        public readonly byte* End = end;
-        public readonly int Rows = rows;
-        public readonly int Columns = columns;
-        public readonly float* X = x;
-        public readonly long LdX = ldx;
-        public readonly int N = n;
-        public readonly float* Y = y;
-        public readonly long LdY = ldy;
-    }
-
-    /// <summary>The last columns of a row that fill no group of 64.</summary>
-    private struct TailColumns
-    {
-        /// <summary>Activations, padded with zeros to 64, one row behind the other.</summary>
-        public float* X;
-
-        /// <summary>64 lanes, all bits set in those that are columns.</summary>
-        public int* Mask;
-
-        /// <summary>Zeroed room for the bytes of one group.</summary>
-        public byte* Spare;
-
-        /// <summary>Columns, 0 where there is no tail.</summary>
-        public int Columns;
-
-        /// <summary>Bytes of those columns in one row.</summary>
-        public int Bytes;
     }
 }

@@ -13,15 +13,6 @@ namespace RyzenLlm.Kernels;
 // Then vpmaddwd by ones widens to 32 bits, before two such accumulators are added.
 internal sealed unsafe partial class Avx512Kernels
 {
-    // Rows whose sums are collected before they are scaled: their bytes stay in the second-level cache while several groups of tokens pass.
-    private const int TernaryRows = 64;
-
-    // Tokens of one tile.
-    private const int TernaryTokens = 8;
-
-    /// <summary>Steps of one 16-bit accumulator before it must be widened.</summary>
-    private const int StepsPerLane = 64;
-
     private interface ITernaryLayout
     {
         /// <summary>Bytes from one run of 256 weights to the next.</summary>
@@ -65,15 +56,15 @@ internal sealed unsafe partial class Avx512Kernels
         switch (w.Format.Type)
         {
             case QuantType.I2_S:
-                MatMulDigits<I2_SLayout>(w, begin, end, q, ldq, a, sums, n, y, ldy);
+                TernaryRows.MatMul<TernaryDots<I2_SLayout>, TernaryDots<I2_SLayout>>(w, begin, end, q, ldq, a, sums, n, y, ldy);
                 break;
             case QuantType.TQ2_0:
-                MatMulDigits<TQ2_0Layout>(w, begin, end, q, ldq, a, sums, n, y, ldy);
+                TernaryRows.MatMul<TernaryDots<TQ2_0Layout>, TernaryDots<I2_SLayout>>(w, begin, end, q, ldq, a, sums, n, y, ldy);
                 break;
             default:
                 for (var m = begin; m < end; m++)
                 {
-                    MultiplyRuns(w, m, q, ldq, a, n, y, ldy);
+                    TernaryRows.MultiplyRuns<TernaryDots<I2_SLayout>>(w, m, q, ldq, a, n, y, ldy);
                 }
 
                 break;
@@ -82,74 +73,31 @@ internal sealed unsafe partial class Avx512Kernels
         GC.KeepAlive(w);
     }
 
-    private static void MatMulDigits<TLayout>(WeightMatrix w, int begin, int end, sbyte* q, long ldq, float* a, int* sums, int n, float* y, long ldy)
+    private readonly struct TernaryDots<TLayout> : ITernaryDots
         where TLayout : struct, ITernaryLayout
     {
-        var runs = (w.Columns + 255) / 256;
-        var dots = stackalloc int[TernaryRows * TernaryTokens];
-        for (var first = begin; first < end; first += TernaryRows)
+        public static int Stride => TLayout.Stride;
+
+        public static int Take(int left) => left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+
+        public static void Dot(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int tokens, int* dots)
         {
-            var rows = Math.Min(TernaryRows, end - first);
-            var p = w.Data + (first * w.RowBytes);
-            for (var t = 0; t < n;)
+            switch (tokens)
             {
-                var tokens = n - t >= 8 ? 8 : n - t >= 4 ? 4 : n - t >= 2 ? 2 : 1;
-                var x = q + (t * ldq);
-                switch (tokens)
-                {
-                    case 1:
-                        DotRows<TLayout>(p, w.RowBytes, rows, runs, x, dots);
-                        break;
-                    case 2:
-                        DotRows2<TLayout>(p, w.RowBytes, rows, runs, x, ldq, dots);
-                        break;
-                    case 4:
-                        DotRows4<TLayout>(p, w.RowBytes, rows, runs, x, ldq, dots);
-                        break;
-                    default:
-                        DotRows8<TLayout>(p, w.RowBytes, rows, runs, x, ldq, dots);
-                        break;
-                }
-
-                for (var r = 0; r < rows; r++)
-                {
-                    if (!TryUniformScale<TLayout>(w, p + (r * w.RowBytes), out var scale))
-                    {
-                        MultiplyRuns(w, first + r, x, ldq, a + t, tokens, y + (t * ldy), ldy);
-                        continue;
-                    }
-
-                    for (var j = 0; j < tokens; j++)
-                    {
-                        y[((t + j) * ldy) + first + r] = (dots[(r * TernaryTokens) + j] - sums[t + j]) / a[t + j] * scale;
-                    }
-                }
-
-                t += tokens;
+                case 1:
+                    DotRows<TLayout>(w, rowBytes, rows, runs, x, dots);
+                    break;
+                case 2:
+                    DotRows2<TLayout>(w, rowBytes, rows, runs, x, ldx, dots);
+                    break;
+                case 4:
+                    DotRows4<TLayout>(w, rowBytes, rows, runs, x, ldx, dots);
+                    break;
+                default:
+                    DotRows8<TLayout>(w, rowBytes, rows, runs, x, ldx, dots);
+                    break;
             }
         }
-    }
-
-    /// <summary>The scale of a row, or false if its blocks have several.</summary>
-    [MethodImpl(Inline)]
-    private static bool TryUniformScale<TLayout>(WeightMatrix w, byte* row, out float scale)
-        where TLayout : struct, ITernaryLayout
-    {
-        if (TLayout.Stride == 64)
-        {
-            scale = w.Scale;
-            return true;
-        }
-
-        var bits = *(ushort*)(row + 64);
-        var difference = 0;
-        for (var at = 64 + TLayout.Stride; at < w.RowBytes; at += TLayout.Stride)
-        {
-            difference |= *(ushort*)(row + at) ^ bits;
-        }
-
-        scale = (float)BitConverter.UInt16BitsToHalf(bits);
-        return difference == 0;
     }
 
     /// <summary>One token: dots[8 r] = sum of digits times x of row r. Memory-bound: one sequential stream, prefetched.</summary>
@@ -181,7 +129,7 @@ internal sealed unsafe partial class Avx512Kernels
                 sum += Widen(even) + Widen(odd);
             }
 
-            dots[r * TernaryTokens] = SumLanes(sum, sum, sum, sum).ToScalar();
+            dots[r * TernaryRows.Tokens] = SumLanes(sum, sum, sum, sum).ToScalar();
         }
     }
 
@@ -215,7 +163,7 @@ internal sealed unsafe partial class Avx512Kernels
                 sum1 += Widen(a1);
             }
 
-            Vector128.Store(SumLanes(sum0, sum1, sum0, sum1), dots + (r * TernaryTokens));
+            Vector128.Store(SumLanes(sum0, sum1, sum0, sum1), dots + (r * TernaryRows.Tokens));
         }
     }
 
@@ -258,7 +206,7 @@ internal sealed unsafe partial class Avx512Kernels
                 sum += SumLanes(Widen(a0), Widen(a1), Widen(a2), Widen(a3));
             }
 
-            Vector128.Store(sum, dots + (r * TernaryTokens));
+            Vector128.Store(sum, dots + (r * TernaryRows.Tokens));
         }
     }
 
@@ -315,12 +263,12 @@ internal sealed unsafe partial class Avx512Kernels
                 highB += SumLanes(Widen(b4), Widen(b5), Widen(b6), Widen(b7));
             }
 
-            Vector128.Store(lowA, dots + (r * TernaryTokens));
-            Vector128.Store(highA, dots + (r * TernaryTokens) + 4);
+            Vector128.Store(lowA, dots + (r * TernaryRows.Tokens));
+            Vector128.Store(highA, dots + (r * TernaryRows.Tokens) + 4);
             if (second != 0)
             {
-                Vector128.Store(lowB, dots + ((r + 1) * TernaryTokens));
-                Vector128.Store(highB, dots + ((r + 1) * TernaryTokens) + 4);
+                Vector128.Store(lowB, dots + ((r + 1) * TernaryRows.Tokens));
+                Vector128.Store(highB, dots + ((r + 1) * TernaryRows.Tokens) + 4);
             }
         }
     }
@@ -347,21 +295,6 @@ internal sealed unsafe partial class Avx512Kernels
 
     [MethodImpl(Inline)]
     private static Vector512<int> Widen(Vector512<short> a) => Avx512BW.MultiplyAddAdjacent(a, Vector512<short>.One);
-
-    /// <summary>max(|x|) as the multiplier 127 / max.</summary>
-    [MethodImpl(Hot)]
-    private static float QuantizeScale(float* x, int k)
-    {
-        var max = Vector512.Create(1e-5f);
-        for (var i = 0; i < k; i += 16)
-        {
-            max = Vector512.Max(max, Vector512.Abs(Vector512.Load(x + i)));
-        }
-
-        var half = Vector256.Max(max.GetLower(), max.GetUpper());
-        var quarter = Vector128.Max(half.GetLower(), half.GetUpper());
-        return 127f / MathF.Max(MathF.Max(quarter[0], quarter[1]), MathF.Max(quarter[2], quarter[3]));
-    }
 
     /// <summary>Rounds and stores each group of 128 as four pieces of 32, one per field; returns the sum.</summary>
     [MethodImpl(Hot)]
@@ -391,40 +324,5 @@ internal sealed unsafe partial class Avx512Kernels
         }
 
         return Vector512.Sum(sum);
-    }
-
-    /// <summary>A row in which blocks have scales of their own, or of a format without a kernel: repacked to I2_S digits, one sum per run of equal scale.</summary>
-    private static void MultiplyRuns(WeightMatrix w, int m, sbyte* q, long ldq, float* a, int n, float* y, long ldy)
-    {
-        var digits = stackalloc byte[64];
-        var ones = stackalloc byte[64];
-        new Span<byte>(ones, 64).Fill(0x55);
-        var blocks = w.Columns / 256;
-        for (var t = 0; t < n; t++)
-        {
-            var (result, sum, scale) = (0f, 0, 0f);
-            for (var block = 0; block < blocks; block++)
-            {
-                var d = TernaryPacking.ReadBlock(w, m, block, digits);
-                if (d == 0)
-                {
-                    continue;
-                }
-
-                if (d != scale)
-                {
-                    result += sum / a[t] * scale;
-                    (sum, scale) = (0, d);
-                }
-
-                // Digits are 0..2: the sum of q, as a product with ones, takes them to -1..1.
-                int dot, correction;
-                DotRows<I2_SLayout>(digits, 64, 1, 1, q + (t * ldq) + (block * 256L), &dot);
-                DotRows<I2_SLayout>(ones, 64, 1, 1, q + (t * ldq) + (block * 256L), &correction);
-                sum += dot - correction;
-            }
-
-            y[(t * ldy) + m] = result + (sum / a[t] * scale);
-        }
     }
 }

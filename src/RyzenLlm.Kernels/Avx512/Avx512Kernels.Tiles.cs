@@ -12,7 +12,7 @@ internal sealed unsafe partial class Avx512Kernels
     private const int ChainFloats = ChunkGroups * 16;
     private const int ChunkFloats = Chains * ChainFloats;
 
-    private static void MultiplyTiles<TDecoder>(in Product product, int tail)
+    private static void MultiplyTiles<TDecoder>(in Product product)
         where TDecoder : struct, IDecoder
     {
         var groups = (product.Columns + GroupColumns - 1) / GroupColumns;
@@ -20,10 +20,10 @@ internal sealed unsafe partial class Avx512Kernels
         var xFloats = (long)chunks * BlockTokens * ChunkFloats;
         const long TotalFloats = BlockTokens * TileRows * 16;
         const long PanelFloats = TileRows * ChunkFloats;
-        var packed = (float*)Scratch.Take((xFloats + TotalFloats + PanelFloats + (6 * GroupColumns)) * sizeof(float));
+        var packed = (float*)Scratch.Take((xFloats + TotalFloats + PanelFloats + TailColumns.Floats(0, GroupColumns)) * sizeof(float));
         var totals = packed + xFloats;
         var panel = totals + TotalFloats;
-        var rest = PrepareTail<TDecoder>(new Product(product.W, product.RowBytes, product.End, 0, product.Columns, null, 0, 0, null, 0), tail, panel + PanelFloats);
+        var rest = TailColumns.Prepare(product.WithoutTokens(), GroupColumns, TDecoder.Bytes, panel + PanelFloats);
         for (var first = 0; first < product.N; first += BlockTokens)
         {
             var count = Math.Min(BlockTokens, product.N - first);

@@ -14,14 +14,28 @@ namespace RyzenLlm.Kernels;
 /// </remarks>
 internal sealed unsafe partial class Avx512Kernels : Avx2Kernels
 {
-    /// <summary>Leaf kernels are compiled fully at once: they run for microseconds but thousands of times per token.</summary>
-    private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
-
-    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
-
     public static new bool IsSupported => Avx2Kernels.IsSupported && Avx512F.IsSupported && Avx512BW.IsSupported && Avx512DQ.IsSupported && Avx512F.VL.IsSupported && Vector512.IsHardwareAccelerated;
 
     public override string Name => "avx512";
+
+    [MethodImpl(Hot)]
+    internal override long ReadAll(byte* p, long bytes)
+    {
+        Vector512<long> a = default, b = default, c = default, d = default;
+        for (long i = 0; i < bytes; i += 256)
+        {
+            Sse.PrefetchNonTemporal(p + i + 4096);
+            Sse.PrefetchNonTemporal(p + i + 4160);
+            Sse.PrefetchNonTemporal(p + i + 4224);
+            Sse.PrefetchNonTemporal(p + i + 4288);
+            a += Vector512.Load((long*)(p + i));
+            b += Vector512.Load((long*)(p + i + 64));
+            c += Vector512.Load((long*)(p + i + 128));
+            d += Vector512.Load((long*)(p + i + 192));
+        }
+
+        return Vector512.Sum(a + b + (c + d));
+    }
 
     /// <summary>Sums of the lanes of four vectors, all in the same tree: (0+2)+(1+3) inside each quarter, then quarters (0+2)+(1+3).</summary>
     [MethodImpl(Inline)]

@@ -1,5 +1,6 @@
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Models;
+using RyzenLlm.Kernels;
 using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Hosting;

@@ -4,11 +4,11 @@ namespace RyzenLlm.Mcp.Hosting;
 
 /// <summary>A model on disk.</summary>
 /// <param name="Name">Name to choose it by: that of its folder, or of its file without the ending.</param>
-/// <param name="Path">Full path of the GGUF file, or of a folder with config.json and model.safetensors.</param>
+/// <param name="Path">Full path of the GGUF file, or of a folder with model.safetensors.</param>
 public sealed record ModelEntry(string Name, string Path)
 {
     /// <summary>Size on disk in bytes.</summary>
-    public long Bytes => File.Exists(Path) ? new FileInfo(Path).Length : Directory.EnumerateFiles(Path, "*.safetensors").Sum(f => new FileInfo(f).Length);
+    public long Bytes => File.Exists(Path) ? new FileInfo(Path).Length : new FileInfo(System.IO.Path.Combine(Path, "model.safetensors")).Length;
 }
 
 /// <summary>No model has the given name; the message says which there are.</summary>
@@ -77,6 +77,19 @@ public sealed class ModelLibrary
             ?? throw new ModelNotFoundException($"No model found. Put a GGUF file into {CacheFolder}, or name a file with --model PATH.");
     }
 
+    /// <summary>The model used where none is named, or null if there is none.</summary>
+    public ModelEntry? TryDefault()
+    {
+        try
+        {
+            return Default();
+        }
+        catch (ModelNotFoundException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>Makes a model the default of this process.</summary>
     /// <exception cref="ModelNotFoundException">There is no such model.</exception>
     public ModelEntry Choose(string name)
@@ -106,7 +119,7 @@ public sealed class ModelLibrary
             return models.Count switch
             {
                 1 => models[0],
-                0 => throw new ModelNotFoundException($"Folder {nameOrPath} holds no model: expected a .gguf file, or config.json with model.safetensors."),
+                0 => throw new ModelNotFoundException($"Folder {nameOrPath} holds no model: expected a .gguf file or model.safetensors."),
                 _ => throw new ModelNotFoundException($"Folder {nameOrPath} holds several models, name one of: {string.Join(", ", models.Select(m => m.Path))}."),
             };
         }
@@ -143,7 +156,7 @@ public sealed class ModelLibrary
             return [new(name, files[0])];
         }
 
-        if (files.Count == 0 && File.Exists(System.IO.Path.Combine(folder, "config.json")) && Directory.EnumerateFiles(folder, "*.safetensors").Any())
+        if (files.Count == 0 && File.Exists(System.IO.Path.Combine(folder, "model.safetensors")))
         {
             return [new(name, folder)];
         }

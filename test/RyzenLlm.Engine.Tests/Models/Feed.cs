@@ -37,6 +37,18 @@ internal static class Feed
     /// <summary>Feeds one token; logits after it.</summary>
     public static float[] Token(Session session, int token) => Tokens(session, [token]);
 
+    /// <summary>Feeds tokens at once, without logits.</summary>
+    public static void Silently(Session session, ReadOnlySpan<int> tokens)
+    {
+        using var batch = new Batch();
+        foreach (var token in tokens)
+        {
+            batch.Add(session, token);
+        }
+
+        session.Model.Forward(batch);
+    }
+
     /// <summary>Continues with the most likely token each time; the lowest id wins ties.</summary>
     public static int[] Greedy(Session session, ReadOnlySpan<float> logits, int count)
     {

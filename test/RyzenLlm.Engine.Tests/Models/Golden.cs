@@ -20,7 +20,10 @@ internal sealed class Golden
     public static readonly string[] Trained = ["rwkv4-tiny-660k-trained", "rwkv5-tiny-730k-trained", "rwkv7-tiny-834k-trained"];
 
     /// <summary>One model of each architecture.</summary>
-    public static readonly string[] Architectures = ["bitnet-b158-tq2_0", "bitnet-old-i2_s", "mamba-f32", "rwkv4-random", "rwkv6-q8_0", "rwkv7-f32"];
+    public static readonly string[] Architectures =
+    [
+        "bitnet-b158-tq2_0", "bitnet-old-i2_s", "mamba-f32", "rwkv4-random", "rwkv5-tiny-730k-trained", "rwkv6-q8_0", "rwkv7-f32",
+    ];
 
     private Golden(string name, string folder, JsonElement expected)
     {
@@ -62,9 +65,9 @@ internal sealed class Golden
         return new(name, folder, JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "expected", name + ".json"))).RootElement);
     }
 
-    /// <summary>Loads with exact caches.</summary>
-    public LanguageModel Load(string kernels = "auto", int threads = 1) =>
-        ModelLoader.Load(ModelPath, new LoadOptions { Kernels = kernels, Threads = threads, KvType = KvType.F32 });
+    /// <summary>Loads the model, by default with an exact cache.</summary>
+    public LanguageModel Load(string kernels = "auto", int threads = 1, KvType kvType = KvType.F32) =>
+        ModelLoader.Load(ModelPath, new LoadOptions { Kernels = kernels, Threads = threads, KvType = kvType });
 
     /// <summary>Largest difference allowed at a position: where an int8 rounding may flip, the loose bound of the expectations holds.</summary>
     public double ToleranceAt(int position) =>

@@ -10,6 +10,11 @@ public class GoldenTests
         from kernels in KernelSet.Available
         select new TestCaseData(name, kernels.Name).SetArgDisplayNames(name, kernels.Name);
 
+    public static IEnumerable<TestCaseData> CasesPerArchitecture =>
+        from name in Golden.Architectures
+        from kernels in KernelSet.Available
+        select new TestCaseData(name, kernels.Name).SetArgDisplayNames(name, kernels.Name);
+
     [TestCaseSource(nameof(Cases))]
     public void LogitsAgreeAfterEveryPosition(string name, string kernels)
     {
@@ -60,7 +65,7 @@ public class GoldenTests
         Assert.That(Feed.Tokens(single, golden.PromptIds, 1), Is.EqualTo(expected));
     }
 
-    [TestCaseSource(nameof(Cases))]
+    [TestCaseSource(nameof(CasesPerArchitecture))]
     public void ThreadsChangeNothing(string name, string kernels)
     {
         var golden = Golden.Open(name);
@@ -69,7 +74,8 @@ public class GoldenTests
         using var first = one.CreateSession();
         using var second = three.CreateSession();
 
-        Assert.That(Feed.Tokens(second, golden.PromptIds, 5), Is.EqualTo(Feed.Tokens(first, golden.PromptIds)));
+        var prompt = golden.PromptIds.AsSpan(0, 9);
+        Assert.That(Feed.Tokens(second, prompt, 5), Is.EqualTo(Feed.Tokens(first, prompt)));
     }
 
     [Test]

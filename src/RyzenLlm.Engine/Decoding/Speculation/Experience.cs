@@ -1,4 +1,5 @@
 using RyzenLlm.Engine.Models;
+using RyzenLlm.Engine.Sampling;
 
 namespace RyzenLlm.Engine.Decoding.Speculation;
 
@@ -20,7 +21,7 @@ public sealed class Experience
     public Experience(LanguageModel target)
     {
         _target = target;
-        _successors = new(() => new(target.Info.VocabularySize));
+        _successors = new(() => new(target.Tokenizer?.VocabularySize ?? target.Info.VocabularySize));
     }
 
     /// <summary>What passes of the model take.</summary>
@@ -32,7 +33,7 @@ public sealed class Experience
     /// <param name="sampling">The sequence's sampling.</param>
     /// <param name="clock">Time for measuring the draft model.</param>
     /// <exception cref="ArgumentException">The mode needs a draft model and there is none, or it has another vocabulary.</exception>
-    public IReadOnlyList<Draft> Drafts(SpeculationMode mode, LanguageModel? model, Sampling.SamplingOptions sampling, TimeProvider clock)
+    public IReadOnlyList<Draft> Drafts(SpeculationMode mode, LanguageModel? model, SamplingOptions sampling, TimeProvider clock)
     {
         if (mode == SpeculationMode.Draft && model is null)
         {

@@ -53,8 +53,7 @@ public sealed class ModelDraft : Draft
     {
         CheckVocabulary(model, target);
         (_model, _rates, _costs, _clock) = (model, rates, costs, clock);
-        var size = model.Info.VocabularySize;
-        _sampler = new(options with { LogitBias = options.LogitBias.Where(b => b.Key < size).ToDictionary() }, size);
+        _sampler = new(options, model.Tokenizer?.VocabularySize ?? model.Info.VocabularySize);
         _session = model.CreateSession();
     }
 
@@ -194,8 +193,8 @@ public sealed class ModelDraft : Draft
         }
 
         Feed();
-        var logits = _batch.Logits(_batch.Count - 1);
-        var count = _sampler.Rank(logits, CollectionsMarshal.AsSpan(_tokens), _tokens.Count, MaskFor(tree, node), _ids, _keys);
+        var logits = _batch.Logits(_batch.Count - 1)[.._sampler.VocabularySize];
+        var count = _sampler.Rank(logits, CollectionsMarshal.AsSpan(_tokens), _tokens.Count, tree.Allowed(node), _ids, _keys);
         var lead = count > 1 ? _keys[0] - _keys[1] : double.PositiveInfinity;
         var grade = 0;
         while (grade < Leads.Length && lead >= Leads[grade])
@@ -210,14 +209,6 @@ public sealed class ModelDraft : Draft
         }
 
         return best;
-    }
-
-    // The two models may pad the vocabulary to different widths; padding is never allowed.
-    private ReadOnlySpan<ulong> MaskFor(DraftTree tree, int node)
-    {
-        var allowed = tree.Allowed(node);
-        var words = (_model.Info.VocabularySize + 63) / 64;
-        return allowed.Length > words ? allowed[..words] : allowed;
     }
 
     private void Feed()

@@ -1,0 +1,280 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using V = System.Runtime.Intrinsics.Vector256<float>;
+
+namespace RyzenLlm.Kernels;
+
+// Attention in three passes over the logical positions: scores, softmax weights, weighted values. Each score is one chain over the head's
+// dimensions, each output one chain over the positions, and the sum of weights goes by position modulo 8; slots only say where a
+// position lies, so a row of a drafted tree and the same tokens in a plain chain give the same bits.
+internal unsafe partial class Avx2Kernels
+{
+    private interface ICache
+    {
+        static abstract int Bytes { get; }
+
+        static abstract V Load(byte* p);
+    }
+
+    /// <summary>Query heads that one pass over the cache serves.</summary>
+    private protected interface IHeads
+    {
+        static abstract int Count { get; }
+    }
+
+    private protected readonly struct OneHead : IHeads
+    {
+        public static int Count => 1;
+    }
+
+    private protected readonly struct FourHeads : IHeads
+    {
+        public static int Count => 4;
+    }
+
+    private readonly struct F16Cache : ICache
+    {
+        public static int Bytes => 2;
+
+        [MethodImpl(Inline)]
+        public static V Load(byte* p) => LoadHalves((short*)p);
+    }
+
+    private readonly struct F32Cache : ICache
+    {
+        public static int Bytes => 4;
+
+        [MethodImpl(Inline)]
+        public static V Load(byte* p) => Vector256.Load((float*)p);
+    }
+
+    public override void Attend(in KvView view, int kvHead, float* q, int group, float scale, float* scratch, float* output)
+    {
+        var (count, h) = (view.Count, view.HeadSize);
+        if (h % 8 != 0)
+        {
+            base.Attend(view, kvHead, q, group, scale, scratch, output);
+            return;
+        }
+
+        for (var p = 0; p < count;)
+        {
+            var (slot, run) = Run(view, p);
+            ScoreRun(view.Key(slot, kvHead), view.Type, run, q, group, h, scale, scratch + p, count);
+            p += run;
+        }
+
+        new Span<float>(output, group * h).Clear();
+        for (var j = 0; j < group; j++)
+        {
+            var weights = scratch + ((long)j * count);
+            Scale(weights, 1 / Weights(weights, count), count);
+        }
+
+        for (var p = 0; p < count;)
+        {
+            var (slot, run) = Run(view, p);
+            AddRun(view.Value(slot, kvHead), view.Type, run, scratch + p, count, group, h, output);
+            p += run;
+        }
+    }
+
+    /// <summary>scores[j ld + p] = scale (q_j . key p) for positions that lie one behind the other.</summary>
+    private protected virtual void ScoreRun(byte* keys, KvType type, int count, float* q, int group, int h, float scale, float* scores, int ld)
+    {
+        for (var j = 0; j < group;)
+        {
+            var heads = group - j >= 4 ? 4 : 1;
+            switch (type, heads)
+            {
+                case (KvType.F16, 4):
+                    Scores<F16Cache, FourHeads>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
+                case (KvType.F16, _):
+                    Scores<F16Cache, OneHead>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
+                case (_, 4):
+                    Scores<F32Cache, FourHeads>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
+                default:
+                    Scores<F32Cache, OneHead>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
+            }
+
+            j += heads;
+        }
+    }
+
+    /// <summary>output_j += sum of weights[j ld + p] value p for positions that lie one behind the other.</summary>
+    private protected virtual void AddRun(byte* values, KvType type, int count, float* weights, int ld, int group, int h, float* output)
+    {
+        for (var j = 0; j < group;)
+        {
+            var heads = group - j >= 4 ? 4 : 1;
+            switch (type, heads)
+            {
+                case (KvType.F16, 4):
+                    Values<F16Cache, FourHeads>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
+                case (KvType.F16, _):
+                    Values<F16Cache, OneHead>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
+                case (_, 4):
+                    Values<F32Cache, FourHeads>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
+                default:
+                    Values<F32Cache, OneHead>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
+            }
+
+            j += heads;
+        }
+    }
+
+    /// <summary>Slot of position p and the number of positions from it on whose slots follow in the same block.</summary>
+    private static (int Slot, int Length) Run(in KvView view, int p)
+    {
+        var slot = view.Slot(p);
+        var room = KvView.BlockPositions - (slot % KvView.BlockPositions);
+        if (p < view.Prefix)
+        {
+            return (slot, Math.Min(room, view.Prefix - p));
+        }
+
+        var length = 1;
+        while (length < room && p + length < view.Count && view.Slot(p + length) == slot + length)
+        {
+            length++;
+        }
+
+        return (slot, length);
+    }
+
+    [MethodImpl(Hot)]
+    private static void Scale(float* x, float factor, int n)
+    {
+        var i = 0;
+        for (; i <= n - 8; i += 8)
+        {
+            (Vector256.Load(x + i) * factor).Store(x + i);
+        }
+
+        for (; i < n; i++)
+        {
+            x[i] *= factor;
+        }
+    }
+
+    /// <summary>Scores become exp(score - max); returns their sum.</summary>
+    [MethodImpl(Hot)]
+    private static float Weights(float* scores, int count)
+    {
+        var max = Vector256.Create(float.NegativeInfinity);
+        var i = 0;
+        for (; i <= count - 8; i += 8)
+        {
+            max = Avx.Max(max, Vector256.Load(scores + i));
+        }
+
+        var mask = TailMask(count - i);
+        if (i < count)
+        {
+            max = Avx.Max(max, Avx.BlendVariable(max, Avx.MaskLoad(scores + i, mask), mask));
+        }
+
+        // The largest lane, everywhere.
+        max = Avx.Max(max, Avx.Permute2x128(max, max, 1));
+        max = Avx.Max(max, Avx.Permute(max, 0b01_00_11_10));
+        max = Avx.Max(max, Avx.Permute(max, 0b10_11_00_01));
+        var sum = V.Zero;
+        for (i = 0; i <= count - 8; i += 8)
+        {
+            var e = Exp(Vector256.Load(scores + i) - max);
+            e.Store(scores + i);
+            sum += e;
+        }
+
+        if (i < count)
+        {
+            var e = Exp(Avx.MaskLoad(scores + i, mask) - max) & mask;
+            Avx.MaskStore(scores + i, mask, e);
+            sum += e;
+        }
+
+        return SumLanes(sum, sum, sum, sum).ToScalar();
+    }
+
+    [MethodImpl(Hot)]
+    private static void Scores<TCache, THeads>(byte* keys, int count, float* q, int h, float scale, float* scores, int ld)
+        where TCache : struct, ICache
+        where THeads : struct, IHeads
+    {
+        for (var p = 0; p < count; p++, keys += h * TCache.Bytes)
+        {
+            V a = default, b = default, c = default, d = default;
+            for (var i = 0; i < h; i += 8)
+            {
+                var key = TCache.Load(keys + (i * TCache.Bytes));
+                a = Fma.MultiplyAdd(key, Vector256.Load(q + i), a);
+                if (THeads.Count == 4)
+                {
+                    b = Fma.MultiplyAdd(key, Vector256.Load(q + h + i), b);
+                    c = Fma.MultiplyAdd(key, Vector256.Load(q + (2 * h) + i), c);
+                    d = Fma.MultiplyAdd(key, Vector256.Load(q + (3 * h) + i), d);
+                }
+            }
+
+            var sums = SumLanes(a, b, c, d) * scale;
+            scores[p] = sums[0];
+            if (THeads.Count == 4)
+            {
+                scores[p + ld] = sums[1];
+                scores[p + (2L * ld)] = sums[2];
+                scores[p + (3L * ld)] = sums[3];
+            }
+        }
+    }
+
+    [MethodImpl(Hot)]
+    private static void Values<TCache, THeads>(byte* values, int count, float* weights, int ld, int h, float* output)
+        where TCache : struct, ICache
+        where THeads : struct, IHeads
+    {
+        var w1 = weights + ld;
+        var w2 = w1 + ld;
+        var w3 = w2 + ld;
+        for (var i = 0; i < h; i += 8)
+        {
+            var o = output + i;
+            var v = values + (i * TCache.Bytes);
+            V a = Vector256.Load(o), b = default, c = default, d = default;
+            if (THeads.Count == 4)
+            {
+                b = Vector256.Load(o + h);
+                c = Vector256.Load(o + (2 * h));
+                d = Vector256.Load(o + (3 * h));
+            }
+
+            for (var p = 0; p < count; p++, v += h * TCache.Bytes)
+            {
+                var value = TCache.Load(v);
+                a = Fma.MultiplyAdd(value, Vector256.Create(weights[p]), a);
+                if (THeads.Count == 4)
+                {
+                    b = Fma.MultiplyAdd(value, Vector256.Create(w1[p]), b);
+                    c = Fma.MultiplyAdd(value, Vector256.Create(w2[p]), c);
+                    d = Fma.MultiplyAdd(value, Vector256.Create(w3[p]), d);
+                }
+            }
+
+            a.Store(o);
+            if (THeads.Count == 4)
+            {
+                b.Store(o + h);
+                c.Store(o + (2 * h));
+                d.Store(o + (3 * h));
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using System.Diagnostics;
+using System.Runtime.Intrinsics.X86;
+using RyzenLlm.Kernels.Memory;
+using RyzenLlm.Kernels.Threading;
+
+namespace RyzenLlm.Kernels;
+
+/// <summary>What the kernels find on this machine.</summary>
+public static unsafe class MachineInfo
+{
+    /// <summary>Instruction sets that this process may use, widest last; switches such as DOTNET_EnableAVX512=0 take theirs away.</summary>
+    public static IReadOnlyList<string> Features { get; } =
+    [
+        .. new (string Name, bool Supported)[]
+        {
+            ("SSE4.2", Sse42.IsSupported),
+            ("AVX", Avx.IsSupported),
+            ("AVX2", Avx2.IsSupported),
+            ("FMA", Fma.IsSupported),
+            ("AVX-VNNI", AvxVnni.IsSupported),
+            ("AVX-512F", Avx512F.IsSupported),
+            ("AVX-512BW", Avx512BW.IsSupported),
+            ("AVX-512DQ", Avx512DQ.IsSupported),
+            ("AVX-512VL", Avx512F.VL.IsSupported),
+            ("AVX-512VBMI", Avx512Vbmi.IsSupported),
+            ("GFNI", Gfni.IsSupported),
+        }.Where(f => f.Supported).Select(f => f.Name),
+    ];
+
+    /// <summary>Processors that this process may use.</summary>
+    public static int Processors => Environment.ProcessorCount;
+
+    /// <summary>Memory that this process may use, in bytes (the machine's, or the container's limit).</summary>
+    public static long MemoryBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
+    /// <summary>
+    /// Read bandwidth of the memory in GB/s: the best of some passes over a block far larger than the caches. Weights stream through once per
+    /// token, so tokens per second cannot exceed this over the bytes of the weights.
+    /// </summary>
+    /// <param name="threads">Threads that read, each its own part.</param>
+    /// <param name="bytes">Size of the block; takes that much memory and some 0.1 s per GB and pass.</param>
+    public static double MeasureReadBandwidth(int threads, long bytes = 512L << 20)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(bytes, 1 << 20);
+        using var team = new ThreadTeam(threads);
+        using var memory = new NativeBuffer<byte>(bytes);
+        var job = new ReadJob(memory.Pointer, bytes);
+        var best = 0d;
+        for (var pass = 0; pass < 5; pass++)
+        {
+            var start = Stopwatch.GetTimestamp();
+            team.Run(job);
+            best = Math.Max(best, bytes / Stopwatch.GetElapsedTime(start).TotalSeconds / 1e9);
+        }
+
+        return best;
+    }
+
+    private sealed class ReadJob(byte* memory, long bytes) : TeamJob
+    {
+        // Read back by nobody; keeps the sums from being optimised away.
+        private long _sum;
+
+        public override void Run(int worker, int workers)
+        {
+            const int Step = 256;
+            var begin = bytes / Step * worker / workers * Step;
+            var end = bytes / Step * (worker + 1) / workers * Step;
+            Interlocked.Add(ref _sum, KernelSet.Available[^1].ReadAll(memory + begin, end - begin));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+using System.Runtime.CompilerServices;
+using RyzenLlm.Kernels.Formats;
+
+namespace RyzenLlm.Kernels;
+
+/// <summary>Integer sums of some ternary rows with some tokens, by the instructions of one path.</summary>
+internal unsafe interface ITernaryDots
+{
+    /// <summary>Bytes from one run of 256 weights to the next: 64 (I2_S) or 66 (TQ2_0).</summary>
+    static abstract int Stride { get; }
+
+    /// <summary>Tokens that the next call takes, of <paramref name="left"/>; at most <see cref="TernaryRows.Tokens"/>.</summary>
+    static abstract int Take(int left);
+
+    /// <summary>dots[8 r + t] = sum over k of digit(r, k) x[t, k], digits 0..2.</summary>
+    /// <param name="w">First row.</param>
+    /// <param name="rowBytes">Bytes between rows.</param>
+    /// <param name="rows">Rows.</param>
+    /// <param name="runs">Runs of 256 columns; the last one may end 32 bytes behind the row, where x holds zeros.</param>
+    /// <param name="x">Activations in the path's order.</param>
+    /// <param name="ldx">Elements between tokens.</param>
+    /// <param name="tokens">A number that <see cref="Take"/> gave.</param>
+    /// <param name="dots">Receives the sums.</param>
+    static abstract void Dot(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int tokens, int* dots);
+}
+
+/// <summary>
+/// Ternary products of the vector paths: sum of (digit - 1) q = sum of digit q - sum of q, integer sums of a band of rows first (leaf kernels),
+/// then their scaling.
+/// </summary>
+internal static unsafe class TernaryRows
+{
+    /// <summary>Most tokens of one call, and the stride of its sums.</summary>
+    public const int Tokens = 8;
+
+    // Rows of a band: their bytes stay in the second-level cache while all groups of tokens pass, so that memory is read once.
+    private const int Band = 64;
+
+    /// <summary>The product for a format that is read in place.</summary>
+    /// <typeparam name="TDots">Kernel for the matrix.</typeparam>
+    /// <typeparam name="TPacked">Kernel for I2_S digits, for rows with several scales.</typeparam>
+    public static void MatMul<TDots, TPacked>(WeightMatrix w, int begin, int end, sbyte* q, long ldq, float* a, int* sums, int n, float* y, long ldy)
+        where TDots : struct, ITernaryDots
+        where TPacked : struct, ITernaryDots
+    {
+        var runs = (w.Columns + 255) / 256;
+        var dots = stackalloc int[Band * Tokens];
+        for (var first = begin; first < end; first += Band)
+        {
+            var rows = Math.Min(Band, end - first);
+            var p = w.Data + (first * w.RowBytes);
+            for (var t = 0; t < n;)
+            {
+                var tokens = TDots.Take(n - t);
+                TDots.Dot(p, w.RowBytes, rows, runs, q + (t * ldq), ldq, tokens, dots);
+                for (var r = 0; r < rows; r++)
+                {
+                    if (!TryUniformScale<TDots>(w, p + (r * w.RowBytes), out var scale))
+                    {
+                        MultiplyRuns<TPacked>(w, first + r, q + (t * ldq), ldq, a + t, tokens, y + (t * ldy), ldy);
+                        continue;
+                    }
+
+                    for (var j = 0; j < tokens; j++)
+                    {
+                        y[((t + j) * ldy) + first + r] = (dots[(r * Tokens) + j] - sums[t + j]) / a[t + j] * scale;
+                    }
+                }
+
+                t += tokens;
+            }
+        }
+    }
+
+    /// <summary>One row whose blocks have scales of their own, or of a format without a kernel: each block repacked to I2_S digits, one sum per run of equal scale.</summary>
+    public static void MultiplyRuns<TPacked>(WeightMatrix w, int m, sbyte* q, long ldq, float* a, int n, float* y, long ldy)
+        where TPacked : struct, ITernaryDots
+    {
+        var digits = stackalloc byte[64];
+        var ones = stackalloc byte[64];
+        var dots = stackalloc int[Tokens];
+        new Span<byte>(ones, 64).Fill(0x55);
+        for (var t = 0; t < n; t++)
+        {
+            var (result, sum, scale) = (0f, 0, 0f);
+            for (var block = 0; block < w.Columns / 256; block++)
+            {
+                var d = TernaryPacking.ReadBlock(w, m, block, digits);
+                if (d == 0)
+                {
+                    continue;
+                }
+
+                if (d != scale)
+                {
+                    result += sum / a[t] * scale;
+                    (sum, scale) = (0, d);
+                }
+
+                // A product with digits 1 everywhere is the sum of q.
+                var x = q + (t * ldq) + (block * 256L);
+                TPacked.Dot(digits, 64, 1, 1, x, ldq, 1, dots);
+                sum += dots[0];
+                TPacked.Dot(ones, 64, 1, 1, x, ldq, 1, dots);
+                sum -= dots[0];
+            }
+
+            y[(t * ldy) + m] = result + (sum / a[t] * scale);
+        }
+    }
+
+    /// <summary>The scale of a row, or false if its blocks have several.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool TryUniformScale<TDots>(WeightMatrix w, byte* row, out float scale)
+        where TDots : struct, ITernaryDots
+    {
+        if (w.Format.Type == QuantType.I2_S)
+        {
+            scale = w.Scale;
+            return true;
+        }
+
+        var bits = *(ushort*)(row + 64);
+        var difference = 0;
+        for (var at = 64L; at < w.RowBytes; at += TDots.Stride)
+        {
+            difference |= *(ushort*)(row + at) ^ bits;
+        }
+
+        scale = (float)BitConverter.UInt16BitsToHalf(bits);
+        return difference == 0;
+    }
+}

@@ -1,0 +1,119 @@
+using System.CommandLine;
+using System.Globalization;
+using RyzenLlm.Engine.Decoding;
+using RyzenLlm.Engine.Tokenizers;
+using RyzenLlm.Mcp.Hosting;
+
+namespace RyzenLlm.Mcp.Cli;
+
+/// <summary><c>generate</c>: text from a prompt, streamed as it comes.</summary>
+internal static class GenerateVerb
+{
+    /// <summary>With <c>--json</c>.</summary>
+    internal sealed record GenerateReport(
+        string Text,
+        string Model,
+        int PromptTokens,
+        int CompletionTokens,
+        string FinishReason,
+        double PromptTokensPerSecond,
+        double DecodeTokensPerSecond,
+        double? TimeToFirstTokenSeconds);
+
+    public static Command Create()
+    {
+        var verb = new Command("generate", "Continues a text, or answers it where the model knows a chat form. Prints the text as it comes.");
+        var text = TextInput.Argument("The prompt.");
+        var system = new Option<string>("--system") { Description = "Instruction put before the prompt.", HelpName = "TEXT" };
+        var template = new Option<string>("--template")
+        {
+            Description = $"Chat form: auto (the model's own) or one of {string.Join(", ", ChatTemplate.All.Select(t => t.Name))}.",
+            HelpName = "NAME",
+        };
+        var stop = new Option<string[]>("--stop") { Description = "Text that ends the generation; may be given several times.", HelpName = "TEXT" };
+        var deadline = new Option<double>("--deadline") { Description = "Seconds after which to end with what there is.", HelpName = "S" };
+        verb.Add(text);
+        var common = new CommonOptions(verb).WithModel().WithJson("Print one JSON object at the end instead of the text.").WithThreads().WithKernels();
+        AddSamplingOptions(common);
+        verb.Add(system);
+        verb.Add(template);
+        verb.Add(stop);
+        verb.Add(CommonOptions.InRange(deadline, 0.001, 86_400));
+        verb.SetAction(async (parsed, cancel) =>
+        {
+            var settings = common.Settings(parsed);
+            var entry = common.Entry(parsed, settings);
+            var prompt = await TextInput.ReadAsync(parsed.GetValue(text), cancel).ConfigureAwait(false);
+            using var models = new LoadedModels(settings);
+            using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
+            var request = Prompts.Request(settings.Generation, prompt, parsed.GetValue(system)) with
+            {
+                Template = Prompts.Template(entry, parsed.GetValue(template)),
+                Stop = parsed.GetValue(stop) ?? [],
+                Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
+            };
+            return await RunAsync(lease.Scheduler, entry, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
+        });
+        return verb;
+    }
+
+    private static void AddSamplingOptions(CommonOptions common)
+    {
+        Add<int>("--max-tokens", "MaxTokens", "Tokens to generate at most.", "-n");
+        Add<float>("--temperature", "Temperature", "0 always takes the most probable token; higher is more varied.");
+        Add<int>("--top-k", "TopK", "Choose among the k most probable tokens; 0 is off.");
+        Add<float>("--top-p", "TopP", "Choose among the most probable tokens of this mass; 1 is off.");
+        Add<float>("--min-p", "MinP", "Drop tokens below this share of the most probable one; 0 is off.");
+        Add<float>("--typical-p", "TypicalP", "Choose among the mass of tokens nearest to the expected surprise; 1 is off.");
+        Add<float>("--repetition-penalty", "RepetitionPenalty", "Weaken tokens already seen; 1 is off.");
+        Add<float>("--frequency-penalty", "FrequencyPenalty", "Subtract this per occurrence; 0 is off.");
+        Add<float>("--presence-penalty", "PresencePenalty", "Subtract this once for tokens already seen; 0 is off.");
+        Add<int>("--penalty-window", "PenaltyWindow", "Tokens that the penalties look back on; 0 is all.");
+        Add<long>("--seed", "Seed", "Names the randomness: the same seed and request give the same text.");
+
+        void Add<T>(string name, string key, string description, params string[] aliases) =>
+            common.AddSetting(new Option<T>(name, aliases) { Description = description, HelpName = "N" }, "Generation:" + key);
+    }
+
+    private static async Task<int> RunAsync(Scheduler scheduler, ModelEntry entry, GenerationRequest request, bool json, CancellationToken cancel)
+    {
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        var result = await scheduler.GenerateAsync(request, json ? null : Print, ended.Token).ConfigureAwait(false);
+        if (json)
+        {
+            CliJson.Print(new GenerateReport(
+                result.Text,
+                entry.Name,
+                result.PromptTokens,
+                result.GeneratedTokens,
+                result.FinishReason.ToString().ToLowerInvariant(),
+                Math.Round(result.PromptTokensPerSecond, 2),
+                Math.Round(result.DecodeTokensPerSecond, 2),
+                result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null));
+        }
+        else
+        {
+            Console.Out.WriteLine();
+            if (!Console.IsErrorRedirected)
+            {
+                Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                    $"[{entry.Name}: {result.GeneratedTokens} tokens, {result.DecodeTokensPerSecond:0.0} per second, ended by {result.FinishReason.ToString().ToLowerInvariant()}]"));
+            }
+        }
+
+        return cancel.IsCancellationRequested ? CommandLine.Interrupted : 0;
+
+        void Print(GeneratedPiece piece)
+        {
+            try
+            {
+                Console.Out.Write(piece.Text);
+                Console.Out.Flush();
+            }
+            catch (IOException)
+            {
+                ended.Cancel(); // nobody reads any more
+            }
+        }
+    }
+}

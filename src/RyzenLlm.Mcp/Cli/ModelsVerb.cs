@@ -1,0 +1,75 @@
+using System.CommandLine;
+using RyzenLlm.Mcp.Hosting;
+using Spectre.Console;
+
+namespace RyzenLlm.Mcp.Cli;
+
+/// <summary><c>models</c>: the models that can be chosen by name.</summary>
+internal static class ModelsVerb
+{
+    /// <summary>With <c>--json</c>; facts are absent where the file cannot be read, and <see cref="Problem"/> says why.</summary>
+    internal sealed record ModelReport(
+        string Name, string Path, bool Default, long Bytes, string? Architecture, long? Parameters, int? ContextLength, string? Problem);
+
+    public static Command Create()
+    {
+        var verb = new Command("models", "Models that can be chosen by name.");
+        verb.Add(CreateList());
+        return verb;
+    }
+
+    private static Command CreateList()
+    {
+        var verb = new Command("list", "Lists the models found.");
+        var common = new CommonOptions(verb).WithJson("Print a JSON array.");
+        verb.SetAction(parsed =>
+        {
+            var library = new ModelLibrary(common.Settings(parsed).Models);
+            var models = List(library);
+            if (parsed.GetValue(common.Json!))
+            {
+                CliJson.Print(models);
+            }
+            else
+            {
+                Show(models, library);
+            }
+        });
+        return verb;
+    }
+
+    internal static ModelReport[] List(ModelLibrary library)
+    {
+        var entries = library.List();
+        var byDefault = library.TryDefault();
+        return [.. entries.Select(entry =>
+        {
+            var (info, problem) = ModelFacts.TryRead(entry);
+            return new ModelReport(entry.Name, entry.Path, entry == byDefault, entry.Bytes, info?.Architecture, info?.ParameterCount, info?.ContextLength, problem);
+        })];
+    }
+
+    private static void Show(ModelReport[] models, ModelLibrary library)
+    {
+        if (models.Length == 0)
+        {
+            Console.Error.WriteLine($"ryzenllm: no models found. Folders searched: {string.Join(", ", library.Folders)}");
+            return;
+        }
+
+        var table = new Table().Border(TableBorder.Simple).AddColumns("", "name", "architecture", "parameters", "context", "size", "path");
+        foreach (var model in models)
+        {
+            table.AddRow(
+                model.Default ? "*" : "",
+                Markup.Escape(model.Name),
+                Markup.Escape(model.Problem ?? model.Architecture ?? ""),
+                model.Parameters is { } count ? Tables.Count(count) : "",
+                model.ContextLength?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "",
+                Tables.Size(model.Bytes),
+                Markup.Escape(model.Path));
+        }
+
+        Tables.Console.Write(table);
+    }
+}

@@ -1,0 +1,36 @@
+using Microsoft.Extensions.DependencyInjection;
+using ModelContextProtocol.Protocol;
+using ModelContextProtocol.Server;
+using RyzenLlm.Mcp.Settings;
+using RyzenLlm.Mcp.Tools;
+
+namespace RyzenLlm.Mcp.Hosting;
+
+/// <summary>Puts the server together; the transport is added by the caller.</summary>
+internal static class Composition
+{
+    private const string Instructions =
+        "Local language models that run on this computer's CPU, offline. "
+        + "generate: continue a text or answer a prompt; small models, so give short, concrete prompts and keep max_tokens modest. "
+        + "A call answers within its deadline (45 s unless set) with what there is by then, stop_reason 'deadline'. "
+        + "The same arguments and seed give the same text: change seed for another version. "
+        + "model-select: list the models, look at one, or choose the default; generate also takes a model by name.";
+
+    /// <summary>Registers settings, models and the MCP server with its tools.</summary>
+    public static IMcpServerBuilder AddRyzenLlm(this IServiceCollection services, AppSettings settings, ModelLibrary? library = null)
+    {
+        services.AddSingleton(settings);
+        services.AddSingleton(library ?? new ModelLibrary(settings.Models));
+        services.AddSingleton(TimeProvider.System);
+        services.AddSingleton<LoadedModels>();
+        services.AddSingleton<McpServerTool, GenerateTool>();
+        services.AddSingleton<McpServerTool, ModelSelectTool>();
+        return services
+            .AddMcpServer(options =>
+            {
+                options.ServerInfo = new Implementation { Name = ProductInfo.Name, Title = ProductInfo.Title, Version = ProductInfo.Version };
+                options.ServerInstructions = Instructions;
+            })
+            .WithRequestFilters(filters => filters.AddCallToolFilter(ToolCalls.Filter));
+    }
+}

@@ -1,0 +1,47 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
+using RyzenLlm.Mcp.Settings;
+
+namespace RyzenLlm.Mcp.Hosting;
+
+/// <summary>The MCP server over standard input and output.</summary>
+internal static class StdioServer
+{
+    // Calls in work when the client hangs up may finish in this time; the SDK itself would wait for them without limit.
+    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(0.8);
+
+    // After the grace, calls are cancelled; whatever still runs (one long step of a large model) ends with the process.
+    private static readonly TimeSpan LastMoment = TimeSpan.FromSeconds(0.7);
+
+    /// <summary>Serves until the client hangs up or the process is told to stop. Loads no model before a call needs one.</summary>
+    public static async Task<int> RunAsync(AppSettings settings, CancellationToken cancel)
+    {
+        if (!Console.IsInputRedirected)
+        {
+            await Console.Error.WriteLineAsync("ryzenllm: waiting for an MCP client on standard input (for a person: ryzenllm --help).").ConfigureAwait(false);
+        }
+
+        var (input, output) = StandardStreams.Claim();
+        var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { ContentRootPath = AppContext.BaseDirectory });
+        builder.Logging.AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
+        builder.Logging.SetMinimumLevel(Enum.Parse<LogLevel>(settings.Log.Level, ignoreCase: true));
+        builder.Logging.AddFilter("ModelContextProtocol.Server", LogLevel.Critical); // it logs every cancelled call as an error
+        builder.Services.Configure<ConsoleLoggerOptions>(options => options.FormatterName = ConsoleFormatterNames.Simple);
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = LastMoment);
+        builder.Services.AddRyzenLlm(settings).WithStreamServerTransport(input, output);
+        using var host = builder.Build();
+        var running = host.RunAsync(cancel);
+        await Task.WhenAny(running, input.Ended).ConfigureAwait(false);
+        if (!running.IsCompleted && await Task.WhenAny(running, Task.Delay(Grace, CancellationToken.None)).ConfigureAwait(false) != running)
+        {
+            host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        }
+
+        // Not every step of a model can be interrupted, and nobody is there to wait for its result.
+        var ended = await Task.WhenAny(running, Task.Delay(LastMoment, CancellationToken.None)).ConfigureAwait(false) == running;
+        Environment.Exit(ended && running.IsFaulted ? 1 : 0);
+        return 0;
+    }
+}

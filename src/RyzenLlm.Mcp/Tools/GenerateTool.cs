@@ -1,0 +1,196 @@
+using System.Globalization;
+using ModelContextProtocol;
+using ModelContextProtocol.Protocol;
+using ModelContextProtocol.Server;
+using RyzenLlm.Engine.Decoding;
+using RyzenLlm.Engine.Tokenizers;
+using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Settings;
+
+namespace RyzenLlm.Mcp.Tools;
+
+/// <summary><c>generate</c>: text from a local model.</summary>
+internal sealed class GenerateTool : McpServerTool
+{
+    private readonly AppSettings _settings;
+    private readonly ModelLibrary _library;
+    private readonly LoadedModels _models;
+    private readonly TimeProvider _clock;
+
+    private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer.");
+    private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty.", "", maxLength: 4096);
+    private readonly TextParameter _system = new("system", "Instruction put before the prompt.", "");
+    private readonly TextParameter _template = new(
+        "template", "Chat form: auto is the model's own, plain just continues the text.", "auto", ["auto", .. ChatTemplate.All.Select(t => t.Name)]);
+    private readonly NumberParameter<long> _maxTokens;
+    private readonly NumberParameter<double> _temperature;
+    private readonly NumberParameter<long> _topK;
+    private readonly NumberParameter<double> _topP;
+    private readonly NumberParameter<double> _minP;
+    private readonly NumberParameter<double> _repetitionPenalty;
+    private readonly NumberParameter<long> _seed;
+    private readonly TextListParameter _stop = new("stop", "Texts that end the generation; they are left out.", 16);
+    private readonly NumberParameter<double> _deadline;
+    private readonly ToolParameter[] _parameters;
+
+    /// <summary>A result.</summary>
+    internal sealed record GeneratedText(
+        string Text,
+        string Model,
+        string StopReason,
+        int PromptTokens,
+        int CompletionTokens,
+        double PromptTokensPerSecond,
+        double DecodeTokensPerSecond,
+        double? TimeToFirstTokenSeconds);
+
+    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock)
+    {
+        (_settings, _library, _models, _clock) = (settings, library, models, clock);
+        var defaults = settings.Generation;
+        _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
+        _temperature = new("temperature", "0 always takes the most probable token; higher is more varied.", 0, 10, Exact(defaults.Temperature));
+        _topK = new("top_k", "Choose among the k most probable tokens; 0 is off.", 0, int.MaxValue, defaults.TopK);
+        _topP = new("top_p", "Choose among the most probable tokens of this mass; 1 is off.", 0.001, 1, Exact(defaults.TopP));
+        _minP = new("min_p", "Drop tokens below this share of the most probable one; 0 is off.", 0, 0.999, Exact(defaults.MinP));
+        _repetitionPenalty = new("repetition_penalty", "Above 1 weakens tokens already seen.", 0.01, 10, Exact(defaults.RepetitionPenalty));
+        _seed = new("seed", "The same seed and arguments give the same text.", 0, 9007199254740991, defaults.Seed);
+        _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, 3600, settings.Server.DeadlineSeconds);
+        _parameters = [_prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _deadline];
+        ProtocolTool = new Tool
+        {
+            Name = "generate",
+            Title = "Generate text",
+            Description =
+                "Generates text with a small language model on this computer, offline. Returns the text, why it stopped "
+                + "(stop, eos, length, deadline) and the speed. Answers within deadline_seconds with what there is. "
+                + "Same arguments and seed, same text.",
+            InputSchema = ToolArguments.Schema(_parameters),
+            OutputSchema = ToolJson.Schema<GeneratedText>(),
+            Annotations = new ToolAnnotations { ReadOnlyHint = true, DestructiveHint = false, IdempotentHint = true, OpenWorldHint = false },
+        };
+    }
+
+    /// <inheritdoc/>
+    public override Tool ProtocolTool { get; }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<object> Metadata { get; } = [];
+
+    /// <inheritdoc/>
+    public override async ValueTask<CallToolResult> InvokeAsync(RequestContext<CallToolRequestParams> request, CancellationToken cancellationToken = default)
+    {
+        var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
+        var entry = _library.Resolve(arguments.Get(_model));
+        var asked = Request(arguments, entry);
+        using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var progress = new GenerationProgress(asked.MaxTokens);
+        var reporting = ReportAsync(request, progress, stopping.Token);
+        GenerationResult result;
+        try
+        {
+            result = await RunAsync(entry, asked, progress, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            // No progress may follow the result: the client has forgotten the token by then.
+            await stopping.CancelAsync().ConfigureAwait(false);
+            await reporting.ConfigureAwait(false);
+        }
+
+        cancellationToken.ThrowIfCancellationRequested();
+        return Answer(entry, result);
+    }
+
+    private GenerationRequest Request(ToolArguments arguments, ModelEntry entry)
+    {
+        var request = Prompts.Request(_settings.Generation, arguments.Get(_prompt), arguments.Get(_system));
+        return request with
+        {
+            Template = Prompts.Template(entry, arguments.Get(_template)),
+            MaxTokens = (int)arguments.Get(_maxTokens),
+            Stop = arguments.Get(_stop),
+            Deadline = TimeSpan.FromSeconds(arguments.Get(_deadline)),
+            Sampling = request.Sampling with
+            {
+                Temperature = (float)arguments.Get(_temperature),
+                TopK = (int)arguments.Get(_topK),
+                TopP = (float)arguments.Get(_topP),
+                MinP = (float)arguments.Get(_minP),
+                RepetitionPenalty = (float)arguments.Get(_repetitionPenalty),
+                Seed = (ulong)arguments.Get(_seed),
+            },
+        };
+    }
+
+    // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
+    private async Task<GenerationResult> RunAsync(ModelEntry entry, GenerationRequest asked, GenerationProgress progress, CancellationToken cancel)
+    {
+        var began = _clock.GetTimestamp();
+        using var loadDeadline = new CancellationTokenSource(asked.Deadline, _clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, loadDeadline.Token);
+        LoadedModels.Lease lease;
+        try
+        {
+            lease = await _models.AcquireAsync(entry, either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            return new() { Text = "", FinishReason = FinishReason.Deadline };
+        }
+
+        using (lease)
+        {
+            progress.Loaded(lease.Scheduler);
+            var left = asked.Deadline - _clock.GetElapsedTime(began);
+            asked = asked with { Deadline = left > TimeSpan.Zero ? left : TimeSpan.Zero };
+            return await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
+        }
+    }
+
+    private async Task ReportAsync(RequestContext<CallToolRequestParams> request, GenerationProgress progress, CancellationToken stop)
+    {
+        if (request.Params?.ProgressToken is not { } token)
+        {
+            return;
+        }
+
+        try
+        {
+            using var timer = new PeriodicTimer(TimeSpan.FromSeconds(_settings.Server.ProgressSeconds), _clock);
+            while (await timer.WaitForNextTickAsync(stop).ConfigureAwait(false))
+            {
+                await request.Server.NotifyProgressAsync(token, progress.Next(), cancellationToken: stop).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The result is next.
+        }
+        catch (IOException)
+        {
+            // The client is gone; the generation is cancelled by other means.
+        }
+    }
+
+    private static CallToolResult Answer(ModelEntry entry, GenerationResult result)
+    {
+        var output = new GeneratedText(
+            result.Text,
+            entry.Name,
+            result.FinishReason.ToString().ToLowerInvariant(),
+            result.PromptTokens,
+            result.GeneratedTokens,
+            Math.Round(result.PromptTokensPerSecond, 2),
+            Math.Round(result.DecodeTokensPerSecond, 2),
+            result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null);
+        return new()
+        {
+            Content = [new TextContentBlock { Text = result.Text }],
+            StructuredContent = ToolJson.Element(output),
+        };
+    }
+
+    // 0.95f is 0.949999988 as a double; its shortest decimal text is what was meant.
+    private static double Exact(float value) => double.Parse(value.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+}

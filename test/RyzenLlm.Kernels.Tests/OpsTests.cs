@@ -1,0 +1,131 @@
+using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
+using RyzenLlm.Kernels.Tests.Kernels;
+
+namespace RyzenLlm.Kernels.Tests;
+
+/// <summary>The checked entries: same result for any number of threads, no allocation, clear errors.</summary>
+[TestFixtureSource(typeof(Paths), nameof(Paths.All))]
+public sealed unsafe class OpsTests(string path)
+{
+    private const int Rows = 133;
+    private const int Columns = 384;
+    private const int N = 7;
+
+    [Test]
+    public void Linear_AnyThreads_SameBits([Values(QuantType.F32, QuantType.Q8_0)] QuantType type)
+    {
+        var kernels = Paths.Get(path);
+        var w = Weights(type);
+        using var x = Data.Uniform(1, N * Columns);
+        using var expected = new Data.Operand(N * Rows);
+        kernels.MatMul(w, 0, Rows, x.Pointer, Columns, N, expected.Pointer, Rows);
+        foreach (var threads in (int[])[1, 2, 3, 8])
+        {
+            using var ops = new Ops(kernels, threads);
+            using var y = new Data.Operand(N * Rows);
+            ops.Linear(w, x.Pointer, N, y.Pointer);
+            Assert.That(y.ToArray(), Is.EqualTo(expected.ToArray()), $"{threads} threads");
+            ops.Linear(w, x.Pointer, 0, y.Pointer);
+        }
+    }
+
+    [Test]
+    public void TernaryLinear_AnyThreads_SameBits()
+    {
+        var kernels = Paths.Get(path);
+        var w = Weights(QuantType.I2_S);
+        using var x = Data.Uniform(1, N * Columns);
+        float[]? expected = null;
+        foreach (var threads in (int[])[1, 2, 3, 8])
+        {
+            using var ops = new Ops(kernels, threads);
+            using var q = new QuantizedRows(N + 1, Columns + 128);
+            using var y = new Data.Operand(N * Rows);
+            ops.Quantize(x.Pointer, N, Columns, q);
+            ops.TernaryLinear(w, q, N, y.Pointer);
+            expected ??= y.ToArray();
+            Assert.That(y.ToArray(), Is.EqualTo(expected), $"{threads} threads");
+            for (var t = 0; t < N; t++)
+            {
+                var exact = Enumerable.Range(0, Columns).Sum(k => w.Decode()[k] * (double)x[(t * Columns) + k]);
+                Assert.That(y[t * Rows], Is.EqualTo(exact).Within(0.5), "row 0, up to the rounding of activations");
+            }
+        }
+    }
+
+    [Test]
+    public void ForEach_EveryIndexOnce([Values(1, 2, 5)] int threads, [Values(0, 1, 4, 17)] int n)
+    {
+        using var ops = new Ops(Paths.Get(path), threads);
+        var seen = new int[n];
+        ops.ForEach(n, i => Interlocked.Increment(ref seen[i]));
+        Assert.That(seen, Is.All.EqualTo(1));
+    }
+
+    [Test]
+    public void Products_AllocateNothingOnceWarm([Values] bool wholePrompt)
+    {
+        var kernels = Paths.Get(path);
+        var n = wholePrompt ? 50 : 1;
+        var formats = QuantFormat.All.Where(f => Columns % f.BlockLength == 0).Select(f => Weights(f.Type)).ToArray();
+        var ternary = Weights(QuantType.I2_S);
+        using var ops = new Ops(kernels, 2);
+        using var x = Data.Uniform(1, n * Columns);
+        using var y = new Data.Operand(n * Rows);
+        using var q = new QuantizedRows(n, Columns);
+        var bytes = new long[2];
+        Ops.RowWork measure = i => bytes[i] = GC.GetAllocatedBytesForCurrentThread();
+        long[]? before = null;
+        for (var round = 0; round < 4; round++)
+        {
+            foreach (var w in formats)
+            {
+                ops.Linear(w, x.Pointer, n, y.Pointer);
+            }
+
+            ops.Quantize(x.Pointer, n, Columns, q);
+            ops.TernaryLinear(ternary, q, n, y.Pointer);
+            ops.ForEach(2, measure);
+            if (round == 1)
+            {
+                before = [.. bytes];
+                ops.ForEach(2, measure);
+                before = [.. bytes];
+            }
+        }
+
+        // The measuring thread itself allocated the two copies of round 1.
+        Assert.That(bytes[1], Is.EqualTo(before![1]), "worker");
+        Assert.That(bytes[0] - before[0], Is.LessThanOrEqualTo(64), "caller");
+    }
+
+    [Test]
+    public void Misuse_IsRefusedAtOnce()
+    {
+        using var ops = new Ops(Paths.Get(path), 1);
+        var w = Weights(QuantType.I2_S);
+        using var x = Data.Uniform(1, 2 * 512);
+        using var y = new Data.Operand(2 * Rows);
+        using var q = new QuantizedRows(2, Columns);
+        Assert.That(() => ops.Linear(w, x.Pointer, -1, y.Pointer), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(() => ops.Linear(w, null, 1, y.Pointer), Throws.ArgumentNullException);
+        Assert.That(() => ops.Linear(w, x.Pointer, 1, null), Throws.ArgumentNullException);
+        Assert.That(() => ops.Quantize(x.Pointer, 3, Columns, q), Throws.ArgumentException, "too many rows");
+        Assert.That(() => ops.Quantize(x.Pointer, 1, 100, q), Throws.ArgumentException, "no multiple of 128");
+        Assert.That(() => ops.Quantize(x.Pointer, 1, 1024, q), Throws.ArgumentException, "too long");
+        ops.Quantize(x.Pointer, 2, 256, q);
+        Assert.That(() => ops.TernaryLinear(w, q, 2, y.Pointer), Throws.ArgumentException.With.Message.Contains("256").And.Message.Contains("384"));
+        ops.Quantize(x.Pointer, 1, Columns, q);
+        Assert.That(() => ops.TernaryLinear(w, q, 3, y.Pointer), Throws.ArgumentException, "more rows than held");
+        Assert.That(() => ops.TernaryLinear(Weights(QuantType.F32), q, 1, y.Pointer), Throws.ArgumentException.With.Message.Contains("Linear"));
+        Assert.That(() => ops.ForEach(-1, _ => { }), Throws.InstanceOf<ArgumentOutOfRangeException>());
+    }
+
+    private static WeightMatrix Weights(QuantType type)
+    {
+        using var values = Data.Uniform(11, Rows * Columns);
+        return WeightMatrix.Encode(
+            "w", type, Rows, Columns, KernelSet.IsTernary(type) ? values.ToArray().Select(v => MathF.Round(v) * 0.5f).ToArray() : values.ToArray());
+    }
+}
