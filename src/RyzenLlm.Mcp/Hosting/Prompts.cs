@@ -38,6 +38,9 @@ internal static class Prompts
         }
 
         var metadata = ModelMetadata.Read(entry.Path);
-        return ChatTemplate.For(metadata.Info.Architecture, metadata.Values.FirstOrDefault(pair => pair.Key == "tokenizer.chat_template").Value);
+        var own = metadata.Values.FirstOrDefault(pair => pair.Key == "tokenizer.chat_template").Value;
+
+        // A file that names no form was not trained on one, whatever its architecture is usually used for; World vocabularies are the exception.
+        return own is null && metadata.TokenizerKind != "rwkv" ? ChatTemplate.Plain : ChatTemplate.For(metadata.Info.Architecture, own);
     }
 }

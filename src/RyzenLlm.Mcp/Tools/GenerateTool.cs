@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Globalization;
 using ModelContextProtocol;
 using ModelContextProtocol.Protocol;
@@ -35,14 +36,15 @@ internal sealed class GenerateTool : McpServerTool
 
     /// <summary>A result.</summary>
     internal sealed record GeneratedText(
-        string Text,
-        string Model,
+        [property: Description("The generated text, without the prompt.")] string Text,
+        [property: Description("Model that wrote it.")] string Model,
+        [property: Description("stop: a stop text appeared; eos: the model ended; length: max_tokens or the context was reached; deadline: time was up.")]
         string StopReason,
-        int PromptTokens,
-        int CompletionTokens,
+        [property: Description("Tokens of the prompt, chat form included.")] int PromptTokens,
+        [property: Description("Tokens generated.")] int CompletionTokens,
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
-        double? TimeToFirstTokenSeconds);
+        [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds);
 
     public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock)
     {

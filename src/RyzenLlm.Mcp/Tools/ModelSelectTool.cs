@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Globalization;
 using System.Text;
 using ModelContextProtocol.Protocol;
@@ -18,11 +19,21 @@ internal sealed class ModelSelectTool : McpServerTool
 
     /// <summary>A model.</summary>
     internal sealed record Model(
-        string Name, bool Default, long Bytes, string? Architecture, long? Parameters, int? ContextLength, int? EmbeddingLength, int? BlockCount,
-        int? VocabularySize, string? Problem);
+        [property: Description("Name to pass as model.")] string Name,
+        [property: Description("Whether it is used where no model is named.")] bool Default,
+        [property: Description("Size on disk.")] long Bytes,
+        [property: Description("Architecture named in the file.")] string? Architecture,
+        [property: Description("Number of weights.")] long? Parameters,
+        [property: Description("Tokens it was trained on at once; recurrent models go on beyond it.")] int? ContextLength,
+        [property: Description("Width.")] int? EmbeddingLength,
+        [property: Description("Blocks.")] int? BlockCount,
+        [property: Description("Tokens in the vocabulary.")] int? VocabularySize,
+        [property: Description("Why it cannot be used; absent if it can.")] string? Problem);
 
     /// <summary>A result.</summary>
-    internal sealed record ModelSelection(string? Default, Model[] Models);
+    internal sealed record ModelSelection(
+        [property: Description("Name of the default model; absent if there is none.")] string? Default,
+        [property: Description("The models asked for.")] Model[] Models);
 
     public ModelSelectTool(ModelLibrary library)
     {

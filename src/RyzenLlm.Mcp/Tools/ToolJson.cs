@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Schema;
@@ -17,24 +18,36 @@ internal sealed partial class ToolJson : JsonSerializerContext
     /// <summary>The value as structured content.</summary>
     public static JsonElement Element<T>(T value) => JsonSerializer.SerializeToElement(value, (JsonTypeInfo<T>)Default.GetTypeInfo(typeof(T))!);
 
-    /// <summary>Output schema of a type: single types only, what may be null is not required.</summary>
+    /// <summary>Output schema of a type: single types only; what may be absent is not required; descriptions from the attributes.</summary>
     public static JsonElement Schema<T>()
     {
-        var options = new JsonSchemaExporterOptions
-        {
-            TreatNullObliviousAsNonNullable = true,
-            TransformSchemaNode = static (_, node) => Simplify(node),
-        };
+        var options = new JsonSchemaExporterOptions { TreatNullObliviousAsNonNullable = true, TransformSchemaNode = Simplify };
         return ToolArguments.Element(Default.Options.GetJsonSchemaAsNode(typeof(T), options));
     }
 
-    private static JsonNode Simplify(JsonNode node)
+    private static JsonNode Simplify(JsonSchemaExporterContext context, JsonNode node)
     {
-        if (node is JsonObject schema && schema["type"] is JsonArray types)
+        if (node is not JsonObject schema)
+        {
+            return node;
+        }
+
+        if (schema["type"] is JsonArray types)
         {
             schema["type"] = types.First(t => (string?)t != "null")!.DeepClone();
         }
 
-        return node;
+        if (schema["required"] is JsonArray required)
+        {
+            var optional = context.TypeInfo.Properties.Where(p => p.IsGetNullable).Select(p => p.Name).ToHashSet();
+            schema["required"] = new JsonArray([.. required.Select(name => (string)name!).Where(name => !optional.Contains(name)).Select(name => JsonValue.Create(name))]);
+        }
+
+        if (context.PropertyInfo?.AttributeProvider?.GetCustomAttributes(typeof(DescriptionAttribute), inherit: false) is [DescriptionAttribute { Description: var text }, ..])
+        {
+            schema["description"] = text;
+        }
+
+        return schema;
     }
 }

@@ -1,0 +1,177 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+
+namespace RyzenLlm.Mcp.Tests.Cli;
+
+/// <summary>Verbs of the built program on small models with known results.</summary>
+public sealed class VerbTests
+{
+    private static readonly string[] BenchKeys =
+    [
+        "model", "threads", "prompt_tokens", "decode_tokens", "prompt_tokens_per_second", "decode_tokens_per_second", "load_seconds", "peak_memory_bytes",
+    ];
+
+    private string _folder = null!;
+
+    [SetUp]
+    public void Create() => _folder = Directory.CreateTempSubdirectory("ryzenllm-cli-").FullName;
+
+    [TearDown]
+    public void Delete() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public async Task TokenizeGivesTheIdsOfTheReferenceAndDetokenizeTheTextAgain()
+    {
+        var expected = Expected("mamba-f32");
+        var prompt = expected.GetProperty("prompt").GetString()!;
+        var ids = Ints(expected.GetProperty("prompt_ids"));
+        var fromArgument = await Json("tokenize", "--model", "mamba-f32", "--no-bos", "--json", prompt);
+        Assert.That(Ints(fromArgument.GetProperty("ids")), Is.EqualTo(ids));
+        var (_, fromInput, _) = await BuiltProgram.RunAsync(["tokenize", "-m", "mamba-f32", "--no-bos", "--json"], prompt);
+        Assert.That(Ints(JsonDocument.Parse(fromInput).RootElement.GetProperty("ids")), Is.EqualTo(ids));
+        var (code, text, _) = await BuiltProgram.RunAsync(["detokenize", "-m", "mamba-f32", .. ids.Select(i => $"{i}")]);
+        Assert.That((code, text), Is.EqualTo((0, prompt)));
+        var (_, array, _) = await BuiltProgram.RunAsync(["detokenize", "-m", "mamba-f32"], JsonSerializer.Serialize(ids));
+        Assert.That(array, Is.EqualTo(prompt));
+    }
+
+    [TestCase("mamba-f32", 256)]
+    [TestCase("mamba-f32", 7)]
+    [TestCase("bitnet-b158-tq2_0", 256)]
+    [TestCase("rwkv4-random", 5)]
+    public async Task EvalWritesTheLogitsOfTheReference(string model, int chunk)
+    {
+        var expected = Expected(model);
+        var tokens = Path.Combine(_folder, "ids.json");
+        var output = Path.Combine(_folder, "logits.f32");
+        await File.WriteAllTextAsync(tokens, expected.GetProperty("prompt_ids").GetRawText());
+        var (code, _, error) = await BuiltProgram.RunAsync(["eval", "--model", model, "--tokens", tokens, "--out", output, "--chunk", $"{chunk}", "--kernels", "portable"]);
+        Assert.That(code, Is.Zero, error);
+        var actual = MemoryMarshal.Cast<byte, float>(await File.ReadAllBytesAsync(output)).ToArray();
+        var reference = MemoryMarshal.Cast<byte, float>(await File.ReadAllBytesAsync(Repository.Expected(expected.GetProperty("logits_file").GetString()!))).ToArray();
+        var strict = expected.TryGetProperty("strict_positions", out var positions) ? positions.GetInt32() * expected.GetProperty("n_vocab").GetInt32() : reference.Length;
+        Assert.That(actual, Has.Length.EqualTo(reference.Length));
+        Assert.That(
+            actual.Take(strict).Zip(reference, (a, b) => Math.Abs(a - b)).Max(),
+            Is.LessThanOrEqualTo(expected.GetProperty("suggested_max_abs_tolerance").GetDouble()));
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(2), "no half-written file is left");
+    }
+
+    [Test]
+    public async Task GenerateStreamsTheGreedyContinuationOfTheReference()
+    {
+        var expected = Expected("mamba-f32");
+        string[] arguments =
+        [
+            "generate", "--model", "mamba-f32", "--temperature", "0", "--max-tokens", $"{expected.GetProperty("greedy_ids").GetArrayLength()}",
+            expected.GetProperty("prompt").GetString()!,
+        ];
+        var text = expected.GetProperty("greedy_text_utf8").GetString();
+        var json = await Json([.. arguments, "--json"]);
+        Assert.That(json.GetProperty("text").GetString(), Is.EqualTo(text));
+        Assert.That(json.GetProperty("model").GetString(), Is.EqualTo("mamba-f32"));
+        Assert.That(json.GetProperty("finish_reason").GetString(), Is.EqualTo("length"));
+        Assert.That(json.GetProperty("prompt_tokens").GetInt32(), Is.EqualTo(expected.GetProperty("prompt_ids").GetArrayLength()));
+        Assert.That(json.GetProperty("completion_tokens").GetInt32(), Is.EqualTo(expected.GetProperty("greedy_ids").GetArrayLength()));
+        foreach (var measure in new[] { "prompt_tokens_per_second", "decode_tokens_per_second", "time_to_first_token_seconds" })
+        {
+            Assert.That(json.GetProperty(measure).GetDouble(), Is.GreaterThan(0), measure);
+        }
+
+        var (code, output, _) = await BuiltProgram.RunAsync(arguments);
+        Assert.That((code, output), Is.EqualTo((0, text + Environment.NewLine)));
+    }
+
+    [Test]
+    public async Task PerplexityIsThatOfTheReferenceLogits()
+    {
+        var expected = Expected("mamba-f32");
+        var prompt = expected.GetProperty("prompt").GetString()!;
+        var ids = Ints(expected.GetProperty("prompt_ids"));
+        var vocabulary = expected.GetProperty("n_vocab").GetInt32();
+        var logits = MemoryMarshal.Cast<byte, float>(await File.ReadAllBytesAsync(Repository.Expected("mamba-f32.logits.f32"))).ToArray();
+        var nats = Math.Log(vocabulary); // the first token has nothing before it
+        for (var i = 1; i < ids.Length; i++)
+        {
+            var row = logits.AsSpan((i - 1) * vocabulary, vocabulary).ToArray();
+            nats += Math.Log(row.Sum(l => Math.Exp(l))) - row[ids[i]];
+        }
+
+        var file = Path.Combine(_folder, "text.txt");
+        await File.WriteAllTextAsync(file, prompt);
+        var json = await Json("perplexity", "--model", "mamba-f32", "--text", file, "--json");
+        Assert.That(json.GetProperty("tokens").GetInt32(), Is.EqualTo(ids.Length));
+        Assert.That(json.GetProperty("nats_per_token").GetDouble(), Is.EqualTo(nats / ids.Length).Within(1e-3));
+        Assert.That(json.GetProperty("bits_per_byte").GetDouble(), Is.EqualTo(nats / Math.Log(2) / prompt.Length).Within(1e-3));
+    }
+
+    [Test]
+    public async Task WindowsOfATransformerJudgeEveryTokenOnce()
+    {
+        var file = Path.Combine(_folder, "long.txt");
+        await File.WriteAllTextAsync(file, string.Concat(Enumerable.Repeat("The wheel of the machine turns and the words go round. ", 40)));
+        var half = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json");
+        var tokens = half.GetProperty("tokens").GetInt32();
+        var window = half.GetProperty("window").GetInt32();
+        Assert.That(tokens, Is.GreaterThan(2 * window), "the text must need several windows");
+        Assert.That(half.GetProperty("stride").GetInt32(), Is.EqualTo(window / 2));
+        var whole = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--stride", $"{window}");
+        Assert.That(whole.GetProperty("tokens").GetInt32(), Is.EqualTo(tokens));
+        Assert.That(whole.GetProperty("nats_per_token").GetDouble(), Is.Not.EqualTo(half.GetProperty("nats_per_token").GetDouble()));
+        var few = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--limit", "10");
+        Assert.That(few.GetProperty("tokens").GetInt32(), Is.EqualTo(10));
+        Assert.That(few.GetProperty("bytes").GetInt32(), Is.InRange(10, 100));
+    }
+
+    [Test]
+    public async Task BenchGivesOneObjectPerThreadCountWithExactlyTheDocumentedKeys()
+    {
+        var json = await Json("bench", "--model", "rwkv7-f32", "-p", "20", "-n", "4", "-t", "1,2", "-r", "1", "--json");
+        Assert.That(json.EnumerateArray().Select(e => e.GetProperty("threads").GetInt32()), Is.EqualTo(new[] { 1, 2 }));
+        foreach (var run in json.EnumerateArray())
+        {
+            Assert.That(run.EnumerateObject().Select(p => p.Name), Is.EqualTo(BenchKeys));
+            Assert.That(run.GetProperty("prompt_tokens").GetInt32(), Is.EqualTo(20));
+            Assert.That(run.GetProperty("decode_tokens_per_second").GetDouble(), Is.GreaterThan(0));
+            Assert.That(run.GetProperty("peak_memory_bytes").GetInt64(), Is.GreaterThan(10_000_000));
+        }
+    }
+
+    [Test]
+    public async Task InspectAndModelsTellWhatThereIs()
+    {
+        var file = await Json("inspect", "mamba-f32", "--json");
+        Assert.That(file.GetProperty("architecture").GetString(), Is.EqualTo("mamba"));
+        Assert.That(file.GetProperty("metadata").GetProperty("mamba.block_count").GetString(), Is.EqualTo("3"));
+        Assert.That(file.GetProperty("tensors").EnumerateArray().Select(t => t.GetProperty("name").GetString()), Does.Contain("token_embd.weight"));
+        var models = await Json("models", "list", "--json");
+        Assert.That(models.EnumerateArray().Single(m => m.GetProperty("default").GetBoolean()).GetProperty("name").GetString(), Is.EqualTo("mamba-f32"));
+        Assert.That(models.GetArrayLength(), Is.GreaterThanOrEqualTo(17));
+        var (code, table, _) = await BuiltProgram.RunAsync(["models", "list"]);
+        Assert.That(code, Is.Zero);
+        Assert.That(table, Does.Contain("rwkv7-q8_0"));
+        var (_, shown, _) = await BuiltProgram.RunAsync(["inspect", "mamba-f32"]);
+        Assert.That(shown, Does.Contain("token_embd.weight").And.Contain("mamba.block_count"));
+    }
+
+    [Test]
+    public async Task DoctorTellsWhatTheMachineOffers()
+    {
+        var json = await Json("doctor", "--json");
+        Assert.That(json.GetProperty("processors").GetInt32(), Is.EqualTo(Environment.ProcessorCount));
+        Assert.That(json.GetProperty("kernel_paths").EnumerateArray().Select(k => k.GetString()), Does.Contain("portable").And.Contain(json.GetProperty("chosen_kernels").GetString()));
+        Assert.That(json.GetProperty("read_gigabytes_per_second").GetDouble(), Is.GreaterThan(0));
+        Assert.That(json.GetProperty("models").GetArrayLength(), Is.GreaterThan(0));
+    }
+
+    private static JsonElement Expected(string model) => JsonDocument.Parse(File.ReadAllText(Repository.Expected(model + ".json"))).RootElement;
+
+    private static int[] Ints(JsonElement array) => [.. array.EnumerateArray().Select(e => e.GetInt32())];
+
+    private static async Task<JsonElement> Json(params string[] arguments)
+    {
+        var (code, output, error) = await BuiltProgram.RunAsync(arguments);
+        Assert.That(code, Is.Zero, error);
+        return JsonDocument.Parse(output).RootElement;
+    }
+}

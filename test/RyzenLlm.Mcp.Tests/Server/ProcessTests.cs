@@ -1,0 +1,134 @@
+using System.Diagnostics;
+using System.Text.Json;
+using ModelContextProtocol.Client;
+using ModelContextProtocol.Protocol;
+
+namespace RyzenLlm.Mcp.Tests.Server;
+
+/// <summary>The built program as a server over standard input and output.</summary>
+public sealed class ProcessTests
+{
+    private const string Initialize =
+        """{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}""";
+
+    private const string Initialized = """{"jsonrpc":"2.0","method":"notifications/initialized"}""";
+
+    private const string Endless =
+        """{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"generate","_meta":{"progressToken":"p"},"arguments":{"prompt":"The wheel","max_tokens":1000000,"deadline_seconds":3600,"temperature":1}}}""";
+
+    [TestCase("2025-11-25")]
+    [TestCase("2026-07-28")]
+    public async Task AClientOfEitherEraGeneratesText(string era)
+    {
+        var transport = new StdioClientTransport(new StdioClientTransportOptions
+        {
+            Command = BuiltProgram.Path,
+            Arguments = ["serve"],
+            EnvironmentVariables = BuiltProgram.Environment(),
+        });
+        await using var client = await McpClient.CreateAsync(transport, new McpClientOptions { ProtocolVersion = era });
+        Assert.That(client.NegotiatedProtocolVersion, Is.EqualTo(era));
+        Assert.That((await client.ListToolsAsync()).Select(t => t.Name), Is.EqualTo(new[] { "generate", "model-select" }));
+        var result = await client.CallToolAsync("generate", new Dictionary<string, object?> { ["prompt"] = "The wheel", ["max_tokens"] = 8 });
+        Assert.That(result.IsError, Is.Not.True);
+        Assert.That(result.Content.OfType<TextContentBlock>().Single().Text, Is.Not.Empty);
+    }
+
+    [Test]
+    public async Task NothingButProtocolIsOnStandardOutputEvenWhenEverythingIsLogged()
+    {
+        var environment = BuiltProgram.Environment();
+        environment["RYZENLLM__LOG__LEVEL"] = "trace";
+        using var process = BuiltProgram.Start([], environment);
+        var error = process.StandardError.ReadToEndAsync();
+        await SendAsync(process, Initialize);
+        await ReadAnswerAsync(process, 1);
+        await SendAsync(process, Initialized);
+        await SendAsync(process, """{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"generate","arguments":{"prompt":"The","max_tokens":3}}}""");
+        await ReadAnswerAsync(process, 2);
+        process.StandardInput.Close();
+        var rest = await process.StandardOutput.ReadToEndAsync();
+        await BuiltProgram.WaitAsync(process);
+        Assert.That(rest, Is.Empty);
+        Assert.That(await error, Does.Contain("ModelContextProtocol"), "logging did happen, on the other stream");
+        Assert.That(process.ExitCode, Is.Zero);
+    }
+
+    [Test]
+    public async Task StandardOutputIsClaimedBeforeAnythingElseCanWriteToIt()
+    {
+        // A wrong line on the input makes the server complain; the complaint must not land on standard output either.
+        using var process = BuiltProgram.Start([]);
+        _ = process.StandardError.ReadToEndAsync();
+        await SendAsync(process, "this is no JSON");
+        await SendAsync(process, Initialize);
+        await ReadAnswerAsync(process, 1);
+        process.StandardInput.Close();
+        await BuiltProgram.WaitAsync(process);
+    }
+
+    [Test]
+    public async Task TheProcessEndsWhenTheClientHangsUpInTheMiddleOfAGeneration()
+    {
+        using var process = BuiltProgram.Start([]);
+        _ = process.StandardError.ReadToEndAsync();
+        await SendAsync(process, Initialize);
+        await ReadAnswerAsync(process, 1);
+        await SendAsync(process, Initialized);
+        await SendAsync(process, Endless);
+        string? line;
+        do
+        {
+            line = await process.StandardOutput.ReadLineAsync();
+            Assert.That(line, Is.Not.Null, "the server ended early");
+        }
+        while (!line!.Contains("per second", StringComparison.Ordinal));
+
+        process.StandardInput.Close();
+        await BuiltProgram.WaitAsync(process); // the generation itself would take an hour
+        Assert.That(process.ExitCode, Is.Zero);
+    }
+
+    [Test]
+    public async Task QuickCallsAreAnsweredEvenIfTheInputEndsAtOnce()
+    {
+        var (code, output, _) = await BuiltProgram.RunAsync(
+            [], $"{Initialize}\n{Initialized}\n{"""{"jsonrpc":"2.0","id":2,"method":"tools/list"}"""}\n");
+        Assert.That(code, Is.Zero);
+        var ids = output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement.GetProperty("id").GetInt32());
+        Assert.That(ids, Is.EquivalentTo(new[] { 1, 2 }));
+    }
+
+    [Test]
+    public async Task WrongSettingsEndItAtOnceNamingTheKeyAndWhatIsAllowed()
+    {
+        var environment = BuiltProgram.Environment();
+        environment["RYZENLLM__ENGINE__KERNELS"] = "sse";
+        var (code, output, error) = await BuiltProgram.RunAsync(["serve"], "", environment);
+        Assert.That(code, Is.EqualTo(1));
+        Assert.That(output, Is.Empty);
+        Assert.That(error, Does.Contain("RYZENLLM__ENGINE__KERNELS").And.Contain("one of: auto, portable, avx2, avx512"));
+    }
+
+    private static async Task SendAsync(Process process, string message)
+    {
+        await process.StandardInput.WriteLineAsync(message);
+        await process.StandardInput.FlushAsync();
+    }
+
+    // Every line on the way must be a JSON-RPC message.
+    private static async Task<JsonElement> ReadAnswerAsync(Process process, int id)
+    {
+        while (true)
+        {
+            var line = await process.StandardOutput.ReadLineAsync() ?? throw new EndOfStreamException($"No answer to request {id}.");
+            JsonElement message = default;
+            Assert.That(() => message = JsonDocument.Parse(line).RootElement, Throws.Nothing, line);
+            Assert.That(message.GetProperty("jsonrpc").GetString(), Is.EqualTo("2.0"));
+            if (message.TryGetProperty("id", out var answered) && answered.ValueKind == JsonValueKind.Number && answered.GetInt32() == id)
+            {
+                return message;
+            }
+        }
+    }
+}

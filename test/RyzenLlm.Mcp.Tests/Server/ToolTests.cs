@@ -1,0 +1,280 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using ModelContextProtocol;
+using ModelContextProtocol.Client;
+using ModelContextProtocol.Protocol;
+
+namespace RyzenLlm.Mcp.Tests.Server;
+
+/// <summary>What a client sees, in both eras of the protocol.</summary>
+[TestFixture("2025-11-25")]
+[TestFixture("2026-07-28")]
+public sealed class ToolTests(string era)
+{
+    private InProcessServer _server = null!;
+
+    [OneTimeSetUp]
+    public async Task Start() => _server = await InProcessServer.StartAsync(era);
+
+    [OneTimeTearDown]
+    public async Task Stop() => await _server.DisposeAsync();
+
+    [Test]
+    public async Task ToolsAreListedWithWhatHostsShow()
+    {
+        Assert.That(_server.Client.NegotiatedProtocolVersion, Is.EqualTo(era));
+        Assert.That(_server.Client.ServerInfo?.Name, Is.EqualTo("ryzenllm"));
+        Assert.That(_server.Client.ServerInstructions, Does.Contain("generate").And.Contain("model-select"));
+        var tools = await _server.Client.ListToolsAsync();
+        Assert.That(tools.Select(t => t.Name), Is.EqualTo(new[] { "generate", "model-select" }));
+        foreach (var tool in tools.Select(t => t.ProtocolTool))
+        {
+            Assert.That(tool.Title, Is.Not.Empty);
+            Assert.That(tool.Description, Has.Length.InRange(20, 2048), "hosts cut longer ones");
+            Assert.That(tool.Annotations?.DestructiveHint, Is.False);
+            Assert.That(tool.Annotations?.OpenWorldHint, Is.False);
+            Assert.That(tool.OutputSchema?.GetProperty("type").GetString(), Is.EqualTo("object"));
+        }
+    }
+
+    [Test]
+    public async Task SchemasAreFlatAndOfSingleTypes()
+    {
+        foreach (var tool in await _server.Client.ListToolsAsync())
+        {
+            AssertPlain(tool.ProtocolTool.InputSchema, tool.Name);
+            AssertPlain(tool.ProtocolTool.OutputSchema!.Value, tool.Name);
+            foreach (var argument in tool.ProtocolTool.InputSchema.GetProperty("properties").EnumerateObject())
+            {
+                Assert.That(argument.Name, Does.Match("^[a-z_]+$"));
+                Assert.That(argument.Value.GetProperty("type").GetString(), Is.Not.EqualTo("object"), argument.Name);
+                Assert.That(argument.Value.GetProperty("description").GetString(), Is.Not.Empty, argument.Name);
+            }
+        }
+    }
+
+    [Test]
+    public async Task GenerateGivesTheTextInBothFormsAndTheSameOneAgain()
+    {
+        var arguments = Arguments(("prompt", "The state of the machine"), ("max_tokens", 20), ("seed", 4));
+        var first = await _server.Client.CallToolAsync("generate", arguments);
+        var second = await _server.Client.CallToolAsync("generate", arguments);
+        Assert.That(first.IsError, Is.Not.True, Text(first));
+        var content = first.StructuredContent!.Value;
+        Assert.That(content.GetProperty("text").GetString(), Is.EqualTo(Text(first)).And.Not.Empty);
+        Assert.That(content.GetProperty("model").GetString(), Is.EqualTo("mamba-f32"));
+        Assert.That(content.GetProperty("stop_reason").GetString(), Is.EqualTo("length"));
+        Assert.That(content.GetProperty("completion_tokens").GetInt32(), Is.EqualTo(20));
+        Assert.That(Text(second), Is.EqualTo(Text(first)));
+        await AssertFollowsOutputSchema("generate", first);
+    }
+
+    [Test]
+    public async Task OtherSpellingsOfNamesAreUnderstood()
+    {
+        var expected = await _server.Client.CallToolAsync("generate", Arguments(("prompt", "The"), ("max_tokens", 5), ("top_k", 3)));
+        var camel = await _server.Client.CallToolAsync("Generate", Arguments(("prompt", "The"), ("maxTokens", "5"), ("topK", 3.0)));
+        Assert.That(Text(camel), Is.EqualTo(Text(expected)));
+        foreach (var name in new[] { "model_select", "modelSelect" })
+        {
+            var result = await _server.Client.CallToolAsync(name, Arguments(("action", "LIST"), ("model", null)));
+            Assert.That(Text(result), Does.Contain("mamba-f32 (default)"), name);
+        }
+    }
+
+    [TestCase("generate", "{}", "prompt is missing")]
+    [TestCase("generate", """{"prompt":""}""", "prompt is \"\" but must be a text of 1")]
+    [TestCase("generate", """{"prompt":"x","temprature":1}""", "no argument 'temprature'; arguments are: prompt, model")]
+    [TestCase("generate", """{"prompt":"x","temperature":11,"top_p":"high"}""", "temperature is 11 but must be a number from 0 to 10. top_p is \"high\"")]
+    [TestCase("generate", """{"prompt":"x","max_tokens":1.5}""", "max_tokens is 1.5 but must be a whole number")]
+    [TestCase("generate", """{"prompt":"x","stop":[""]}""", "stop is [\"\"] but must be a list")]
+    [TestCase("generate", """{"prompt":"x","template":"alpaca"}""", "template is \"alpaca\" but must be one of: auto, plain")]
+    [TestCase("generate", """{"prompt":"x","top_k":1,"topK":2}""", "top_k is given twice")]
+    [TestCase("generate", """{"prompt":"x","model":"gpt-9"}""", "no model named 'gpt-9'. Models found: bitnet")]
+    [TestCase("generate", """{"prompt":"x","model":"rwkv4-random"}""", "no vocabulary")]
+    [TestCase("model-select", """{"action":"choose"}""", "model is missing")]
+    [TestCase("model-select", """{"action":"choose","model":"nope"}""", "no model named 'nope'")]
+    [TestCase("model-select", """{"action":"delete"}""", "one of: list, inspect, choose")]
+    public async Task WrongArgumentsAreAnsweredWithWhatToChange(string tool, string arguments, string message)
+    {
+        var result = await _server.Client.CallToolAsync(tool, JsonSerializer.Deserialize<Dictionary<string, object?>>(arguments));
+        Assert.That(result.IsError, Is.True);
+        Assert.That(Text(result), Does.Contain(message));
+    }
+
+    [Test]
+    public void AnUnknownToolIsAProtocolError() =>
+        Assert.That(
+            async () => await _server.Client.CallToolAsync("translate"),
+            Throws.InstanceOf<McpProtocolException>().With.Property("ErrorCode").EqualTo(McpErrorCode.InvalidParams));
+
+    [Test]
+    public async Task ProgressGrowsAndEndsBeforeTheResult()
+    {
+        var progress = new RecordedProgress();
+        var result = await _server.Client.CallToolAsync(
+            "generate", Arguments(("prompt", "The wheel"), ("max_tokens", 1500), ("temperature", 1)), progress);
+        Assert.That(result.IsError, Is.Not.True, Text(result));
+        var values = progress.Values.ToList();
+        Assert.That(values, Is.Not.Empty);
+        Assert.That(values.Select(v => v.Progress), Is.Ordered.Ascending);
+        Assert.That(values.Select(v => v.Progress), Is.Unique);
+        Assert.That(values.Select(v => v.Total), Is.All.EqualTo(1500));
+        Assert.That(values.Any(v => v.Message!.Contains("tokens")), Is.True);
+        await _server.Client.CallToolAsync("model-select", Arguments());
+        Assert.That(progress.Values, Has.Count.EqualTo(values.Count), "nothing after the result");
+    }
+
+    [Test]
+    public async Task CancellingACallEndsItsGeneration()
+    {
+        using var cancel = new CancellationTokenSource();
+        var progress = new RecordedProgress { OnReport = value => { if (value.Progress >= 1) { cancel.Cancel(); } } };
+        var endless = Arguments(("prompt", "The wheel"), ("max_tokens", 1_000_000), ("deadline_seconds", 3600), ("temperature", 1));
+        Assert.That(
+            async () => await _server.Client.CallToolAsync("generate", endless, progress, cancellationToken: cancel.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+
+        // Requests to one model are served in turn: this one would wait for an hour if the first still ran.
+        var next = await _server.Client.CallToolAsync("generate", Arguments(("prompt", "The"), ("max_tokens", 2), ("deadline_seconds", 60)));
+        Assert.That(next.StructuredContent!.Value.GetProperty("stop_reason").GetString(), Is.EqualTo("length"));
+    }
+
+    [Test]
+    public async Task TheDeadlineGivesWhatThereIs()
+    {
+        await _server.Client.CallToolAsync("generate", Arguments(("prompt", "The"), ("max_tokens", 1)));
+        var result = await _server.Client.CallToolAsync(
+            "generate", Arguments(("prompt", "The wheel"), ("max_tokens", 1_000_000), ("deadline_seconds", 0.5), ("temperature", 1)));
+        Assert.That(result.IsError, Is.Not.True);
+        Assert.That(result.StructuredContent!.Value.GetProperty("stop_reason").GetString(), Is.EqualTo("deadline"));
+        await AssertFollowsOutputSchema("generate", result);
+    }
+
+    [Test]
+    public async Task ModelsAreListedInspectedAndChosen()
+    {
+        await using var server = await InProcessServer.StartAsync(era);
+        var list = await server.Client.CallToolAsync("model-select");
+        Assert.That(list.StructuredContent!.Value.GetProperty("default").GetString(), Is.EqualTo("mamba-f32"));
+        Assert.That(list.StructuredContent.Value.GetProperty("models").GetArrayLength(), Is.EqualTo(17));
+        await AssertFollowsOutputSchema("model-select", list);
+
+        var inspected = await server.Client.CallToolAsync("model-select", Arguments(("action", "inspect"), ("model", "rwkv7-f32")));
+        var model = inspected.StructuredContent!.Value.GetProperty("models")[0];
+        Assert.That(model.GetProperty("architecture").GetString(), Is.EqualTo("rwkv7"));
+        Assert.That(model.GetProperty("parameters").GetInt64(), Is.GreaterThan(100_000));
+
+        var chosen = await server.Client.CallToolAsync("model-select", Arguments(("action", "choose"), ("model", "rwkv7-f32")));
+        Assert.That(Text(chosen), Does.Contain("Default model is now rwkv7-f32"));
+        var generated = await server.Client.CallToolAsync("generate", Arguments(("prompt", "The"), ("max_tokens", 3)));
+        Assert.That(generated.StructuredContent!.Value.GetProperty("model").GetString(), Is.EqualTo("rwkv7-f32"));
+    }
+
+    [Test]
+    public async Task NothingIsLoadedBeforeItIsNeeded()
+    {
+        var broken = Path.Combine(TestContext.CurrentContext.WorkDirectory, $"broken-{era}.gguf");
+        await File.WriteAllTextAsync(broken, "not a model");
+        await using var server = await InProcessServer.StartAsync(era, s => s with { Models = s.Models with { Default = broken } });
+        Assert.That(await server.Client.ListToolsAsync(), Has.Count.EqualTo(2));
+        var result = await server.Client.CallToolAsync("generate", Arguments(("prompt", "x")));
+        Assert.That(result.IsError, Is.True);
+        Assert.That(Text(result), Does.Contain(broken));
+        var other = await server.Client.CallToolAsync("generate", Arguments(("prompt", "The"), ("model", "mamba-f32"), ("max_tokens", 1)));
+        Assert.That(other.IsError, Is.Not.True, Text(other));
+    }
+
+    private async Task AssertFollowsOutputSchema(string tool, CallToolResult result)
+    {
+        var tools = await _server.Client.ListToolsAsync();
+        AssertFollows(tools.Single(t => t.Name == tool).ProtocolTool.OutputSchema!.Value, result.StructuredContent!.Value, tool);
+    }
+
+    // The part of JSON Schema that the tools use: types, properties, required, items.
+    private static void AssertFollows(JsonElement schema, JsonElement value, string path)
+    {
+        var type = schema.GetProperty("type").GetString();
+        var kinds = type switch
+        {
+            "object" => [JsonValueKind.Object],
+            "array" => [JsonValueKind.Array],
+            "string" => [JsonValueKind.String],
+            "boolean" => [JsonValueKind.True, JsonValueKind.False],
+            "integer" or "number" => new[] { JsonValueKind.Number },
+            _ => throw new AssertionException($"{path} has type {type}"),
+        };
+        Assert.That(kinds, Does.Contain(value.ValueKind), path);
+        if (type == "object")
+        {
+            foreach (var required in schema.GetProperty("required").EnumerateArray())
+            {
+                Assert.That(value.TryGetProperty(required.GetString()!, out _), Is.True, $"{path}.{required} is required");
+            }
+
+            foreach (var member in value.EnumerateObject())
+            {
+                Assert.That(schema.GetProperty("properties").TryGetProperty(member.Name, out var declared), Is.True, $"{path}.{member.Name} is declared");
+                AssertFollows(declared, member.Value, $"{path}.{member.Name}");
+            }
+        }
+        else if (type == "array")
+        {
+            foreach (var item in value.EnumerateArray())
+            {
+                AssertFollows(schema.GetProperty("items"), item, $"{path}[]");
+            }
+        }
+    }
+
+    private static void AssertPlain(JsonElement schema, string path)
+    {
+        switch (schema.ValueKind)
+        {
+            case JsonValueKind.Object:
+                foreach (var member in schema.EnumerateObject())
+                {
+                    var where = $"{path}.{member.Name}";
+                    if (member.Name == "type" && member.Value.ValueKind != JsonValueKind.Object)
+                    {
+                        Assert.That(member.Value.ValueKind, Is.EqualTo(JsonValueKind.String), where);
+                    }
+                    else if (member.Name is "properties")
+                    {
+                        foreach (var property in member.Value.EnumerateObject())
+                        {
+                            Assert.That(property.Value.ValueKind, Is.EqualTo(JsonValueKind.Object), $"{where}.{property.Name}");
+                        }
+                    }
+
+                    AssertPlain(member.Value, where);
+                }
+
+                break;
+            case JsonValueKind.Array:
+                foreach (var item in schema.EnumerateArray())
+                {
+                    AssertPlain(item, path);
+                }
+
+                break;
+        }
+    }
+
+    private static string Text(CallToolResult result) => string.Concat(result.Content.OfType<TextContentBlock>().Select(block => block.Text));
+
+    private static Dictionary<string, object?> Arguments(params (string Name, object? Value)[] arguments) => arguments.ToDictionary(a => a.Name, a => a.Value);
+
+    private sealed class RecordedProgress : IProgress<ProgressNotificationValue>
+    {
+        public ConcurrentQueue<ProgressNotificationValue> Values { get; } = [];
+
+        public Action<ProgressNotificationValue>? OnReport { get; init; }
+
+        public void Report(ProgressNotificationValue value)
+        {
+            Values.Enqueue(value);
+            OnReport?.Invoke(value);
+        }
+    }
+}

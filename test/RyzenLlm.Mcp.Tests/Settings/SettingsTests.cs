@@ -1,0 +1,84 @@
+using System.Text.Json;
+using RyzenLlm.Mcp.Settings;
+
+namespace RyzenLlm.Mcp.Tests.Settings;
+
+[NonParallelizable]
+public sealed class SettingsTests
+{
+    private const string Variable = "RYZENLLM__GENERATION__TOPK";
+
+    [Test]
+    public void TheFileHoldsEveryKeyWithItsDefaultAndNoOther()
+    {
+        var file = JsonDocument.Parse(File.ReadAllText(Path.Combine(Repository.Root, "appsettings.json"))).RootElement;
+        var written = file.EnumerateObject().SelectMany(section => section.Value.EnumerateObject().Select(s => ($"{section.Name}:{s.Name}", s.Value.GetRawText())));
+        var known = SettingsReader.Keys().Select(k => (k.Key, JsonSerializer.Serialize(k.Default)));
+        Assert.That(written, Is.EqualTo(known));
+    }
+
+    [Test]
+    public void EachSourceOverridesTheOneBefore()
+    {
+        var folder = Folder("""{"Generation":{"TopK":5,"TopP":0.5,"Seed":12},"Models":{"Folders":["/a","/b"]}}""");
+        Environment.SetEnvironmentVariable(Variable, "6");
+        try
+        {
+            var settings = SettingsReader.Read([new("generation:topp", "0.25")], folder);
+            Assert.That(settings.Generation.Seed, Is.EqualTo(12));
+            Assert.That(settings.Generation.TopK, Is.EqualTo(6));
+            Assert.That(settings.Generation.TopP, Is.EqualTo(0.25f));
+            Assert.That(settings.Generation.MinP, Is.EqualTo(0.05f), "the default");
+            Assert.That(settings.Models.Folders, Is.EqualTo(new[] { "/a", "/b" }));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(Variable, null);
+        }
+    }
+
+    [TestCase("Engine:Kernel", "avx2", "Unknown setting Engine:Kernel (on the command line). Settings here are: Threads, Kernels, KvType, QueueLimit.")]
+    [TestCase("Motor:Threads", "1", "Unknown setting Motor (on the command line). Sections are: Models, Engine, Generation, Server, Log.")]
+    [TestCase("Engine:Kernels", "sse", "Setting Engine:Kernels (on the command line) is 'sse' but must be one of: auto, portable, avx2, avx512.")]
+    [TestCase("Engine:Threads", "many", "must be a whole number from 0, at most 1024")]
+    [TestCase("Generation:TopP", "0", "must be a number above 0, at most 1")]
+    [TestCase("Generation:TopP", "1.01", "must be a number above 0, at most 1")]
+    [TestCase("Generation:TopK", "-1", "must be a whole number from 0.")]
+    [TestCase("Generation:Seed", "-1", "Generation:Seed")]
+    [TestCase("Engine", "2", "a section with settings, not a value")]
+    [TestCase("Models:Folders", "/a", "must be a list: Models:Folders:0")]
+    [TestCase("Generation:TopK:0", "1", "a single value")]
+    public void WhatIsUnknownOrNotAllowedIsNamed(string key, string value, string message) =>
+        Assert.That(() => SettingsReader.Read([new(key, value)]), Throws.InstanceOf<SettingsException>().With.Message.Contains(message));
+
+    [Test]
+    public void ASourceIsNamedWithTheProblem()
+    {
+        Assert.That(
+            () => SettingsReader.Read(folder: Folder("""{"Log":{"Level":"loud"}}""")),
+            Throws.InstanceOf<SettingsException>().With.Message.Contains("Log:Level (in appsettings.json) is 'loud'"));
+        Assert.That(
+            () => SettingsReader.Read(folder: Folder("""{"Log":""")),
+            Throws.InstanceOf<SettingsException>().With.Message.Contains("appsettings.json is not valid"));
+        Environment.SetEnvironmentVariable(Variable, "x");
+        try
+        {
+            Assert.That(() => SettingsReader.Read(), Throws.InstanceOf<SettingsException>().With.Message.Contains(Variable));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(Variable, null);
+        }
+    }
+
+    [Test]
+    public void AnAbsentFileMeansDefaults() =>
+        Assert.That(SettingsReader.Read(folder: Path.GetTempPath()).Engine, Is.EqualTo(new EngineSettings()));
+
+    private static string Folder(string json)
+    {
+        var folder = Directory.CreateTempSubdirectory("ryzenllm-settings-").FullName;
+        File.WriteAllText(Path.Combine(folder, "appsettings.json"), json);
+        return folder;
+    }
+}
