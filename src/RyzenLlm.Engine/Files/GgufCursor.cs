@@ -113,7 +113,7 @@ internal ref struct GgufCursor(string path, ReadOnlySpan<byte> bytes)
     private ReadOnlySpan<byte> Numbers(GgufKind kind, long count)
     {
         var start = Position;
-        var numbers = Take(count * GgufValue.Size(kind), $"{count} {kind}");
+        var numbers = Take((ulong)(count * GgufValue.Size(kind)), $"{count} {kind}");
         if (kind == GgufKind.Bool && numbers.ContainsAnyExceptInRange((byte)0, (byte)1))
         {
             throw Error(start, "a bool of 0 or 1", "another byte");
@@ -122,18 +122,11 @@ internal ref struct GgufCursor(string path, ReadOnlySpan<byte> bytes)
         return numbers;
     }
 
-    private ReadOnlySpan<byte> String(string field)
-    {
-        var start = Position;
-        var length = UInt64($"the length of {field}");
-        return length <= (ulong)Remaining
-            ? Take((long)length, field)
-            : throw Error(start, $"{field} of at most the {Remaining} bytes that remain", $"a length of {length}");
-    }
+    private ReadOnlySpan<byte> String(string field) => Take(UInt64($"the length of {field}"), field);
 
-    private ReadOnlySpan<byte> Take(long count, string field)
+    private ReadOnlySpan<byte> Take(ulong count, string field)
     {
-        if (count > Remaining)
+        if (count > (ulong)Remaining)
         {
             throw Error(Position, $"{field} ({count} bytes)", $"{Remaining} bytes up to the end of the file (truncated?)");
         }

@@ -132,8 +132,6 @@ public abstract class TensorFile : IDisposable
                 rows = checked(rows * size);
             }
 
-            // The number of values must fit as well: it exceeds the number of bytes in the ternary formats.
-            _ = checked(rows * dimensions[0]);
             return format.TensorBytes(rows, dimensions[0]);
         }
         catch (OverflowException e)

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace RyzenLlm.Engine.Tokenizers;
 
 /// <summary>
@@ -25,12 +23,17 @@ internal static class ByteAlphabet
         length = 0;
         while (!printable.IsEmpty)
         {
-            // Two-byte sequences reach U+07FF, so everything in the alphabet is one or two bytes long.
+            // The alphabet ends at U+0143: one byte, or two of which the first is 0xC2 to 0xC5. Anything else is copied byte by byte.
             var size = 1;
             int codePoint = printable[0];
-            if (codePoint >= 0x80)
+            if (codePoint is >= 0xC2 and <= 0xC5 && printable.Length > 1 && (printable[1] & 0xC0) == 0x80)
             {
-                codePoint = Rune.DecodeFromUtf8(printable, out var rune, out size) == System.Buffers.OperationStatus.Done ? rune.Value : int.MaxValue;
+                codePoint = (codePoint & 0x1F) << 6 | (printable[1] & 0x3F);
+                size = 2;
+            }
+            else if (codePoint >= 0x80)
+            {
+                codePoint = int.MaxValue;
             }
 
             if (codePoint < ByteOf.Length && ByteOf[codePoint] >= 0)

@@ -9,9 +9,9 @@ namespace RyzenLlm.Engine.Tokenizers;
 /// <summary>What the tokenizers share: the token table, special tokens and the way from text to ranges without special tokens.</summary>
 /// <remarks>
 /// The algorithms are written here rather than taken from Microsoft.ML.Tokenizers, which serves the tests as an independent check.
-/// Measured with version 2.0.1 on the published vocabularies: its BpeTokenizer needs 0.45 s to build Llama-3's and lacks the rule that
-/// a word which is a token stays whole, takes time quadratic in the length of a word, and drops lone surrogates for U+0000; its
-/// LlamaTokenizer breaks ties between equal scores otherwise than SentencePiece does; it has no RWKV trie; and none of them takes bytes.
+/// Found with version 2.0.1 on the published vocabularies: its BpeTokenizer lacks Llama-3's rule that a word which is a token stays
+/// whole, takes time quadratic in the length of a word, and writes lone surrogates as bytes that are no UTF-8; its LlamaTokenizer
+/// breaks ties between equal scores otherwise than the published ids; it has no RWKV trie; and none of them takes bytes.
 /// </remarks>
 internal abstract class VocabularyTokenizer : ITokenizer
 {

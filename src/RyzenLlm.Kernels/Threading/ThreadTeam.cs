@@ -23,6 +23,9 @@ public sealed class ThreadTeam : IDisposable
     private const int SpinsBeforePark = 10_000;
     private const int PausesPerSpin = 4;
 
+    // Past some 15 microseconds the processor is offered to others now and then: on a busy machine they may hold up the very thread waited for.
+    private const int SpinsBeforeYield = 512;
+
     private readonly Worker[] _workers;
     private TeamJob? _job;
     private PaddedInt _generation;
@@ -113,16 +116,21 @@ public sealed class ThreadTeam : IDisposable
 
     private void WaitForWorkers()
     {
-        for (var spin = 0; Volatile.Read(ref _running.Value) > 0; spin++)
+        for (var spin = 0; Volatile.Read(ref _running.Value) > 0; spin = (spin + 1) & int.MaxValue)
         {
-            if (spin < SpinsBeforePark)
-            {
-                Thread.SpinWait(PausesPerSpin);
-            }
-            else
-            {
-                Thread.Yield(); // something else holds the worker's processor: let it finish there
-            }
+            Spin(spin);
+        }
+    }
+
+    private static void Spin(int spin)
+    {
+        if (spin < SpinsBeforeYield || spin % 64 != 0)
+        {
+            Thread.SpinWait(PausesPerSpin);
+        }
+        else
+        {
+            Thread.Yield();
         }
     }
 
@@ -204,7 +212,7 @@ public sealed class ThreadTeam : IDisposable
                         return generation;
                     }
 
-                    Thread.SpinWait(PausesPerSpin);
+                    Spin(spin);
                 }
 
                 // Announce (a full fence), look once more, sleep. Whoever takes the announcement back decides: if it is the caller,
