@@ -41,6 +41,9 @@ internal sealed class Automaton
     /// <summary>The state of the empty text, or -1 if no text at all matches.</summary>
     public int Start { get; }
 
+    /// <summary>States reached so far.</summary>
+    public int StateCount => _states.Count;
+
     /// <summary>The state after one more byte, or -1 if no text that matches begins so.</summary>
     public int Step(int state, byte b)
     {

@@ -6,11 +6,14 @@ namespace RyzenLlm.Engine.Decoding.Constraints;
 /// </summary>
 /// <remarks>
 /// Grows while it is used, so it belongs to the model's thread; requests with the same constraint may share it. As long as a text may still
-/// grow by as many tokens as its shortest completion has bytes, it is allowed on: a text under a constraint always can be, and at the token
-/// limit is, completed.
+/// grow by as many tokens as its shortest completion has bytes, it may go on: so a text is complete when the token limit comes.
 /// </remarks>
 public sealed class Constraint
 {
+    // Some 64 MB each.
+    private const int MostStates = 50_000;
+    private const long MostMaskWords = 8_000_000;
+
     private readonly TokenTrie _trie;
     private readonly Automaton _automaton;
     private readonly string _description;
@@ -27,6 +30,9 @@ public sealed class Constraint
         (_automaton, _trie, _description) = (automaton, trie, description);
         _narrow = new ulong[trie.MaskLength];
     }
+
+    /// <summary>Whether so many states were reached that a fresh one serves later requests better.</summary>
+    internal bool IsWorn => _automaton.StateCount > MostStates || (long)_masks.Count * _trie.MaskLength > MostMaskWords;
 
     /// <summary>The state before the first token.</summary>
     /// <param name="maxTokens">Tokens that may be generated.</param>

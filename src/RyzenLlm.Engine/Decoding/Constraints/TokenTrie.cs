@@ -20,12 +20,10 @@ public sealed class TokenTrie
     private readonly bool[] _isText;
 
     /// <summary>The tokens of a vocabulary.</summary>
-    /// <param name="tokenizer">The vocabulary.</param>
-    /// <param name="width">Width of a row of logits, at least its size.</param>
-    public TokenTrie(ITokenizer tokenizer, int width)
+    public TokenTrie(ITokenizer tokenizer)
     {
         _tokenizer = tokenizer;
-        MaskLength = (width + 63) / 64;
+        MaskLength = (tokenizer.VocabularySize + 63) / 64;
         EndTokens = [.. tokenizer.EosIds];
         _isText = new bool[tokenizer.VocabularySize];
         var ids = new List<int>(tokenizer.VocabularySize);
