@@ -23,7 +23,8 @@ internal static partial class Equivalence
     private const double SameCosine = 0.95;
     private const double SameOverlap = 0.9;
     private const double VariantCosine = 0.85;
-    private const double CorrectionOverlap = 0.4;
+    private const double CorrectionShare = 0.5;
+    private const int CorrectionStems = 2;
 
     private static readonly HashSet<string> Negations =
         ["no", "not", "never", "none", "nothing", "nobody", "neither", "nor", "without", "cannot", "cant", "dont", "doesnt", "didnt", "wont", "isnt", "arent", "wasnt", "hasnt", "havent"];
@@ -55,9 +56,10 @@ internal static partial class Equivalence
     /// <summary>Whether a correction speaks of the same subject as a stored unit of the same speaker.</summary>
     public static bool Corrects(Rsu fresh, Rsu stored)
     {
-        string body = Correction().Replace(fresh.Text, "");
+        TermBag body = TermBag.Of(Correction().Replace(fresh.Text, "")), old = TermBag.Of(stored.Text);
+        int shared = body.Shared(old);
         return fresh.Speaker == stored.Speaker && fresh.Scope == stored.Scope && fresh.CreatedAt >= stored.CreatedAt
-            && TermBag.Of(body).Overlap(TermBag.Of(stored.Text)) >= CorrectionOverlap;
+            && shared >= CorrectionStems && shared >= CorrectionShare * Math.Min(body.Terms.Length, old.Terms.Length);
     }
 
     private static bool GuardsMatch(string a, string b) => Guards(a).SequenceEqual(Guards(b));

@@ -65,6 +65,9 @@ public sealed record QdrantOptions
     /// <summary><c>Memory:Qdrant:Collection</c>.</summary>
     public string Collection { get; init; } = "rsu";
 
+    /// <summary><c>Memory:Qdrant:AllowSharedIdf</c>: accept servers older than 1.19, where words are weighed by all tenants' units.</summary>
+    public bool AllowSharedIdf { get; init; }
+
     /// <summary><c>Memory:Qdrant:TimeoutSeconds</c> of one request on the server, 1 to 60.</summary>
     public int TimeoutSeconds { get; init; } = 10;
 }

@@ -76,7 +76,7 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
             LiveAt = request.IncludePast ? null : models.Clock.GetUtcNow(),
         };
         ReadOnlyMemory<float>? vector = models.Embedder is null
-            ? null
+            ? default(ReadOnlyMemory<float>?)
             : await models.Embedder.GenerateVectorAsync(request.Query, cancellationToken: cancellationToken).ConfigureAwait(false);
         var hits = await collection.RankAsync(request.Query, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
         if (options.SecondHop > 0 && SecondHop.NewNames(request.Query, hits) is { Count: > 0 } names)

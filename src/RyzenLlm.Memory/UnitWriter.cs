@@ -1,4 +1,5 @@
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.VectorData;
 using RyzenLlm.Memory.Packing;
 using RyzenLlm.Memory.Stores;
 using RyzenLlm.Memory.Text;
@@ -236,20 +237,20 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
     /// <summary>Units that a new one ends: the one that the caller names, or the closest to a text that calls itself a correction.</summary>
     private async Task<IReadOnlyList<Rsu>> CorrectedAsync(Rsu unit, Guid? named, CancellationToken cancellationToken)
     {
-        if (named is { } id)
+        if (named is null && Equivalence.IsCorrection(unit.Text))
         {
-            return [await collection.GetAsync(id, cancellationToken: cancellationToken).ConfigureAwait(false)
-                ?? throw new ArgumentException($"There is no unit {id} to supersede.")];
+            var filter = new RsuFilter(collection.Tenant) { Scope = unit.Scope, Speaker = unit.Speaker, LiveAt = models.Clock.GetUtcNow() };
+            var near = await collection.RankAsync(unit.Text, null, filter, 3, cancellationToken).ConfigureAwait(false);
+            named = near.Select(n => n.Record).FirstOrDefault(old => old.Id != unit.Id && Equivalence.Corrects(unit, old))?.Id;
         }
 
-        if (!Equivalence.IsCorrection(unit.Text))
+        if (named is not { } id)
         {
             return [];
         }
 
-        var filter = new RsuFilter(collection.Tenant) { Scope = unit.Scope, Speaker = unit.Speaker, LiveAt = models.Clock.GetUtcNow() };
-        var near = await collection.RankAsync(unit.Text, null, filter, 3, cancellationToken).ConfigureAwait(false);
-        return [.. near.Select(n => n.Record).Where(old => old.Id != unit.Id && Equivalence.Corrects(unit, old)).Take(1)];
+        Rsu? old = await collection.GetAsync(id, new RecordRetrievalOptions { IncludeVectors = true }, cancellationToken).ConfigureAwait(false);
+        return old is null ? throw new ArgumentException($"There is no unit {id} to supersede; nothing was stored.") : [old];
     }
 
     private static bool LooksLikeCode(string text) =>

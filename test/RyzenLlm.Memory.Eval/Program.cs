@@ -1,44 +1,99 @@
 using System.Globalization;
 using RyzenLlm.Memory;
+using RyzenLlm.Memory.Eval;
 using RyzenLlm.Memory.Evaluation;
 using RyzenLlm.Memory.Ranking;
+using RyzenLlm.Memory.Stores;
+using RyzenLlm.Memory.Stores.Qdrant;
 using RyzenLlm.Memory.Stores.Sqlite;
+using RyzenLlm.Memory.Tests.Qdrant;
 
-// locomo DATA RUN.jsonl [setting=value ...]
-string data = args[1];
-var ranking = new RankingOptions();
-foreach (string setting in args.Skip(3))
+if (args is ["locomo", var data, var output, ..])
 {
-    string[] pair = setting.Split('=');
-    var property = typeof(RankingOptions).GetProperty(pair[0]) ?? throw new ArgumentException($"No setting {pair[0]}.");
-    ranking = ranking with { };
-    property.SetValue(ranking, Convert.ChangeType(double.Parse(pair[1], CultureInfo.InvariantCulture), property.PropertyType, CultureInfo.InvariantCulture));
+    await LocomoAsync(data, output, args[3..]);
+    return 0;
 }
 
-string file = Path.Combine(Path.GetTempPath(), $"rsu-eval-{Environment.ProcessId}.db");
-var models = new MemoryModels();
-using (var memory = new RsuMemory(new SqliteRsuStore(file, models.EmbedderId, ranking), new MemoryOptions(), models))
+if (args is ["latency", ..])
 {
-    await memory.OpenAsync();
-    var clock = System.Diagnostics.Stopwatch.StartNew();
-    int stored = 0;
-    for (int i = 0; File.Exists($"{data}/dialogues-{i}.jsonl"); i++)
-    {
-        stored += await DialogueRun.IngestAsync(memory, DialogueTurn.Read($"{data}/dialogues-{i}.jsonl"), c => c);
-    }
-
-    Console.WriteLine($"{stored} turns in {clock.ElapsedMilliseconds} ms, file {new FileInfo(file).Length} bytes");
-    clock.Restart();
-    var run = new List<RunLine>();
-    for (int i = 0; File.Exists($"{data}/questions-{i}.jsonl"); i++)
-    {
-        run.AddRange(await DialogueRun.RankAsync(memory, Question.Read($"{data}/questions-{i}.jsonl"), c => c, 50));
-    }
-
-    Console.WriteLine($"{run.Count} questions in {clock.ElapsedMilliseconds} ms");
-    JsonLines.Write(args[2], run);
+    await Latency.RunAsync(args.Skip(1).Select(a => int.Parse(a, CultureInfo.InvariantCulture)));
+    return 0;
 }
 
-File.Delete(file);
-File.Delete(file + "-wal");
-File.Delete(file + "-shm");
+Console.Error.WriteLine("""
+    locomo DATA RUN.jsonl [store=sqlite|fake-qdrant|qdrant:URL] [bm25] [Setting=value ...]   dialogues-N.jsonl and questions-N.jsonl to a run for score.py
+    latency [SIZE ...]                                                              store and recall times at these numbers of units
+    """);
+return 1;
+
+static async Task LocomoAsync(string data, string output, string[] settings)
+{
+    var options = new MemoryOptions();
+    var ranking = new RankingOptions();
+    string storeName = "sqlite";
+    foreach (string[] pair in settings.Select(s => s.Split('=', 2)))
+    {
+        if (pair[0] == "bm25")
+        {
+            ranking = RankingOptions.Bm25 with { };
+            options = options with { SecondHop = 0 };
+            continue;
+        }
+
+        if (pair[0] == "store")
+        {
+            storeName = pair[1];
+            continue;
+        }
+
+        object target = typeof(RankingOptions).GetProperty(pair[0]) is null ? options : ranking;
+        var property = target.GetType().GetProperty(pair[0]) ?? throw new ArgumentException($"There is no setting {pair[0]}.");
+        property.SetValue(target, Convert.ChangeType(pair[1], property.PropertyType, CultureInfo.InvariantCulture));
+    }
+
+    var models = new MemoryModels();
+    string file = Path.Combine(Path.GetTempPath(), $"rsu-eval-{Environment.ProcessId}.db");
+    using FakeQdrant? fake = storeName == "fake-qdrant" ? new FakeQdrant() : null;
+    RsuStore store = storeName == "sqlite"
+        ? new SqliteRsuStore(file, models.EmbedderId, ranking)
+        : new QdrantRsuStore(new QdrantOptions { Url = fake?.Url ?? storeName["qdrant:".Length..], Collection = $"eval-{Environment.ProcessId}" }, models.EmbedderId, models.Dimensions, ranking);
+    using (var memory = new RsuMemory(store, options, models))
+    {
+        await memory.OpenAsync();
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        int stored = 0;
+        var run = new List<RunLine>();
+        string[] dialogues = Directory.GetFiles(data, "dialogues-*.jsonl");
+        foreach (string path in dialogues.Order())
+        {
+            stored += await DialogueRun.IngestAsync(memory, DialogueTurn.Read(path), conversation => conversation);
+        }
+
+        Console.WriteLine($"{stored} turns of {dialogues.Length} conversations in {clock.ElapsedMilliseconds} ms");
+        clock.Restart();
+        foreach (string path in Directory.GetFiles(data, "questions-*.jsonl").Order())
+        {
+            run.AddRange(await DialogueRun.RankAsync(memory, Question.Read(path), conversation => conversation, 50));
+        }
+
+        Console.WriteLine($"{run.Count} questions in {clock.ElapsedMilliseconds} ms");
+        JsonLines.Write(output, run);
+        DialogueTurn[] turns = [.. dialogues.Order().SelectMany(DialogueTurn.Read)];
+        var scores = Scores.Of(Directory.GetFiles(data, "questions-*.jsonl").Order().SelectMany(Question.Read), turns, run);
+        Console.WriteLine(EvaluationTables.Ranking(scores));
+        Console.WriteLine(EvaluationTables.Budgets(scores, turns));
+        foreach (var conversation in scores.GroupBy(s => s.Conversation))
+        {
+            Console.WriteLine($"{conversation.Key} R@10 {100 * conversation.Average(s => s.Recall[10]):F1} nDCG@10 {100 * conversation.Average(s => s.Ndcg10):F1}");
+        }
+    }
+
+    foreach (string violation in fake?.Violations ?? [])
+    {
+        Console.WriteLine(violation);
+    }
+
+    File.Delete(file);
+    File.Delete(file + "-wal");
+    File.Delete(file + "-shm");
+}

@@ -374,25 +374,15 @@ public sealed unsafe class BitNet : LanguageModel
         }
 
         public float* AttnNorm { get; }
-
         public float* AttnSubNorm { get; }
-
         public float* FfnNorm { get; }
-
         public float* FfnSubNorm { get; }
-
         public Projection Q { get; }
-
         public Projection K { get; }
-
         public Projection V { get; }
-
         public Projection AttnOutput { get; }
-
         public Projection Gate { get; }
-
         public Projection Up { get; }
-
         public Projection Down { get; }
     }
 }

@@ -49,6 +49,14 @@ internal static class Hyperparameters
         return value is >= 0 and < 1 ? value : throw Wrong(file, key, "0..1", value);
     }
 
+    /// <summary>As above from config.json, or a default where the name is absent.</summary>
+    /// <exception cref="ModelFormatException">The value is out of range.</exception>
+    public static float Epsilon(this ConfigFile file, string name, float otherwise)
+    {
+        var value = file.TryGetFloat32(name, out var found) ? found : otherwise;
+        return value is >= 0 and < 1 ? value : throw new ModelFormatException(file.Path, null, null, $"0..1 under '{name}'", $"{value}");
+    }
+
     /// <summary>A positive finite number, or a default where the key is absent.</summary>
     /// <exception cref="ModelFormatException">The value is out of range.</exception>
     public static float Positive(this GgufFile file, string key, float otherwise)

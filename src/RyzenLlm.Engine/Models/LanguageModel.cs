@@ -75,7 +75,9 @@ public abstract unsafe class LanguageModel : IDisposable
     /// Advances every sequence in the batch by its rows and writes logits for the rows that ask. Rows of a session that form one chain
     /// from its head are taken over at once; after a tree, <see cref="Session.Accept"/> says which path stays.
     /// </summary>
-    /// <exception cref="ArgumentException">A row's token is outside the vocabulary, or its session belongs to another model or is full.</exception>
+    /// <exception cref="ArgumentException">A row's token is outside the vocabulary, or its session belongs to another model. Nothing was computed.</exception>
+    /// <exception cref="InvalidOperationException">The batch was computed already.</exception>
+    /// <remarks>After any other error the sessions of the batch have lost their state: dispose of them.</remarks>
     public void Forward(Batch batch)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);

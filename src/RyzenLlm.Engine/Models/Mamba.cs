@@ -57,7 +57,7 @@ public sealed unsafe class Mamba : LanguageModel
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config));
         }
 
-        _state = new((long)_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
+        _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         _normRow = t => Kernels.RmsNorm(_x + ((long)t * n), _block.AttnNorm, _config.RmsEpsilon, n, _h + ((long)t * n));
         _splitRow = SplitRow;
         _stepSizeRow = StepSizeRow;
@@ -139,7 +139,7 @@ public sealed unsafe class Mamba : LanguageModel
     // c = silu(conv(u)); rows follow their parents, and the whole step costs less than one product row.
     private void Convolve()
     {
-        var (di, at) = (_config.InnerSize, (long)_index * _config.StateLength);
+        var (di, at) = (_config.InnerSize, _index * _config.StateLength);
         for (var t = 0; t < _rows; t++)
         {
             Kernels.ConvolveStep(_state.In(t) + at, _state.Out(t) + at, U(t), _block.ConvWeight, _block.ConvBias, _config.ConvKernel, di, _c + ((long)t * di));
@@ -171,7 +171,7 @@ public sealed unsafe class Mamba : LanguageModel
     private void ScanChannels(int share)
     {
         var (di, ds, dr) = (_config.InnerSize, _config.StateSize, _config.TimeStepRank);
-        var at = ((long)_index * _config.StateLength) + _config.WindowLength;
+        var at = (_index * _config.StateLength) + _config.WindowLength;
         var begin = share * ChannelsPerScan;
         var end = Math.Min(begin + ChannelsPerScan, di);
         for (var t = 0; t < _rows; t++)
@@ -193,9 +193,9 @@ public sealed unsafe class Mamba : LanguageModel
     /// <summary>Sizes, by their names in GGUF metadata.</summary>
     private sealed record Config(int EmbeddingLength, int BlockCount, int ConvKernel, int InnerSize, int StateSize, int TimeStepRank, float RmsEpsilon, bool NormsStepBAndC)
     {
-        public int WindowLength => (ConvKernel - 1) * InnerSize;
+        public long WindowLength => (ConvKernel - 1L) * InnerSize;
 
-        public int StateLength => WindowLength + (StateSize * InnerSize);
+        public long StateLength => WindowLength + ((long)StateSize * InnerSize);
 
         public static Config Read(GgufFile file, ModelInfo info) => new(
             info.EmbeddingLength,
@@ -226,23 +226,14 @@ public sealed unsafe class Mamba : LanguageModel
         }
 
         public float* AttnNorm { get; }
-
         public WeightMatrix In { get; }
-
         public float* ConvWeight { get; }
-
         public float* ConvBias { get; }
-
         public WeightMatrix X { get; }
-
         public WeightMatrix Dt { get; }
-
         public float* DtBias { get; }
-
         public float* A { get; }
-
         public float* D { get; }
-
         public WeightMatrix Out { get; }
     }
 }

@@ -70,10 +70,10 @@ public sealed unsafe class Rwkv4 : LanguageModel
             _blocks.Add(new(file, _vectors, $"rwkv.blocks.{i}.", _config));
         }
 
-        _state = new((long)_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
+        _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         for (var i = 0; i < _config.BlockCount; i++)
         {
-            var maximum = _state.Initial.Values + ((long)(i + 1) * _config.StateLength) - _config.AttentionSize;
+            var maximum = _state.Initial.Values + ((i + 1) * _config.StateLength) - _config.AttentionSize;
             new Span<float>(maximum, _config.AttentionSize).Fill(LeastMaximum);
         }
 
@@ -148,7 +148,7 @@ public sealed unsafe class Rwkv4 : LanguageModel
     // Mixed input j of all rows.
     private float* Mixed(int j) => _mixed + ((long)j * _rows * _config.HiddenSize);
 
-    private long StateAt => (long)_index * _config.StateLength;
+    private long StateAt => _index * _config.StateLength;
 
     // What the mix sees as the previous token: the parent's input in this batch, or what the state kept of it.
     private float* Previous(int t, long stateOffset)
@@ -235,14 +235,14 @@ public sealed unsafe class Rwkv4 : LanguageModel
     /// <summary>Sizes, by their names in config.json.</summary>
     private sealed record Config(int HiddenSize, int BlockCount, int AttentionSize, int IntermediateSize, float Epsilon)
     {
-        public int StateLength => (2 * HiddenSize) + (3 * AttentionSize);
+        public long StateLength => (2L * HiddenSize) + (3L * AttentionSize);
 
         public static Config Read(ConfigFile file, ModelInfo info) => new(
             info.EmbeddingLength,
             info.BlockCount,
             file.Size("attention_hidden_size", info.EmbeddingLength),
             file.Size("intermediate_size", 4 * info.EmbeddingLength),
-            file.TryGetFloat32("layer_norm_epsilon", out var epsilon) ? epsilon : 1e-5f);
+            file.Epsilon("layer_norm_epsilon", 1e-5f));
     }
 
     private sealed class Block
@@ -271,39 +271,22 @@ public sealed unsafe class Rwkv4 : LanguageModel
         }
 
         public float* Norm1 { get; }
-
         public float* Norm1Bias { get; }
-
         public float* Norm2 { get; }
-
         public float* Norm2Bias { get; }
-
         public float* Decay { get; }
-
         public float* First { get; }
-
         public float* MixReceptance { get; }
-
         public float* MixKey { get; }
-
         public float* MixValue { get; }
-
         public WeightMatrix Receptance { get; }
-
         public WeightMatrix Key { get; }
-
         public WeightMatrix Value { get; }
-
         public WeightMatrix Output { get; }
-
         public float* ChannelMixReceptance { get; }
-
         public float* ChannelMixKey { get; }
-
         public WeightMatrix ChannelReceptance { get; }
-
         public WeightMatrix ChannelKey { get; }
-
         public WeightMatrix ChannelValue { get; }
     }
 }

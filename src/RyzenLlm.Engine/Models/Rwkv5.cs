@@ -67,7 +67,7 @@ public sealed unsafe class Rwkv5 : LanguageModel
             _blocks.Add(new(file, _vectors, $"blocks.{i}.", _config));
         }
 
-        _state = new((long)_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
+        _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         _preNormRow = t => Kernels.LayerNorm(At(_x, t), _preNorm, _preNormBias, _config.Epsilon, n, At(_x, t));
         _timeNormRow = t => Kernels.LayerNorm(At(_x, t), _block.Norm1, _block.Norm1Bias, _config.Epsilon, n, At(_h, t));
         _timeMixRow = TimeMixRow;
@@ -141,7 +141,7 @@ public sealed unsafe class Rwkv5 : LanguageModel
     // Mixed input j of all rows.
     private float* Mixed(int j) => _mixed + ((long)j * _rows * _config.HiddenSize);
 
-    private long StateAt => (long)_index * _config.StateLength;
+    private long StateAt => _index * _config.StateLength;
 
     // What the mix sees as the previous token: the parent's input in this batch, or what the state kept of it.
     private float* Previous(int t, long stateOffset)
@@ -241,7 +241,7 @@ public sealed unsafe class Rwkv5 : LanguageModel
     {
         public float Epsilon => 1e-5f;
 
-        public int StateLength => (2 * HiddenSize) + (HiddenSize * HeadSize);
+        public long StateLength => (2L * HiddenSize) + ((long)HiddenSize * HeadSize);
 
         public static Config Read(SafetensorsFile file, ModelInfo info)
         {
@@ -288,47 +288,26 @@ public sealed unsafe class Rwkv5 : LanguageModel
         }
 
         public float* Norm1 { get; }
-
         public float* Norm1Bias { get; }
-
         public float* Norm2 { get; }
-
         public float* Norm2Bias { get; }
-
         public float* NormX { get; }
-
         public float* NormXBias { get; }
-
         public float* Decay { get; }
-
         public float* Faaaa { get; }
-
         public float* MixR { get; }
-
         public float* MixK { get; }
-
         public float* MixV { get; }
-
         public float* MixG { get; }
-
         public WeightMatrix Receptance { get; }
-
         public WeightMatrix Key { get; }
-
         public WeightMatrix Value { get; }
-
         public WeightMatrix Gate { get; }
-
         public WeightMatrix Output { get; }
-
         public float* ChannelMixReceptance { get; }
-
         public float* ChannelMixKey { get; }
-
         public WeightMatrix ChannelReceptance { get; }
-
         public WeightMatrix ChannelKey { get; }
-
         public WeightMatrix ChannelValue { get; }
     }
 }

@@ -75,7 +75,7 @@ public sealed unsafe class Rwkv6 : LanguageModel
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config));
         }
 
-        _state = new((long)_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
+        _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         _embeddingNormRow = t => Kernels.LayerNorm(At(_x, t), _embeddingNorm, _embeddingNormBias, _config.Epsilon, n, At(_x, t));
         _timeNormRow = t => Kernels.LayerNorm(At(_x, t), _block.Norm, _block.NormBias, _config.Epsilon, n, At(_h, t));
         _baseRow = t => Kernels.Lerp(At(_h, t), Previous(t, 0), _block.LerpX, n, At(_mixed, t));
@@ -156,7 +156,7 @@ public sealed unsafe class Rwkv6 : LanguageModel
     // Mixed input j (w, k, v, r, g) of all rows.
     private float* Mixed(int j) => _mixed + ((long)j * _rows * _config.EmbeddingLength);
 
-    private long StateAt => (long)_index * _config.StateLength;
+    private long StateAt => _index * _config.StateLength;
 
     // What the mix sees as the previous token: the parent's input in this batch, or what the state kept of it.
     private float* Previous(int t, long stateOffset)
@@ -304,7 +304,7 @@ public sealed unsafe class Rwkv6 : LanguageModel
 
         public int LargestRank => Math.Max(Mixes * MixRank, DecayRank);
 
-        public int StateLength => (2 * EmbeddingLength) + (EmbeddingLength * HeadSize);
+        public long StateLength => (2L * EmbeddingLength) + ((long)EmbeddingLength * HeadSize);
 
         public static Config Read(GgufFile file, ModelInfo info)
         {
@@ -356,51 +356,28 @@ public sealed unsafe class Rwkv6 : LanguageModel
         }
 
         public float* Norm { get; }
-
         public float* NormBias { get; }
-
         public float* Norm2 { get; }
-
         public float* Norm2Bias { get; }
-
         public float* LerpX { get; }
-
         public float* LerpFused { get; }
-
         public WeightMatrix MixDown { get; }
-
         public WeightMatrix MixUp { get; }
-
         public float* Decay { get; }
-
         public WeightMatrix DecayDown { get; }
-
         public WeightMatrix DecayUp { get; }
-
         public float* First { get; }
-
         public float* Ln { get; }
-
         public float* LnBias { get; }
-
         public WeightMatrix Receptance { get; }
-
         public WeightMatrix Key { get; }
-
         public WeightMatrix Value { get; }
-
         public WeightMatrix Gate { get; }
-
         public WeightMatrix Output { get; }
-
         public float* ChannelLerpK { get; }
-
         public float* ChannelLerpR { get; }
-
         public WeightMatrix ChannelKey { get; }
-
         public WeightMatrix ChannelValue { get; }
-
         public WeightMatrix ChannelReceptance { get; }
     }
 }

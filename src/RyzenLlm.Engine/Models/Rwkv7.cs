@@ -78,7 +78,7 @@ public sealed unsafe class Rwkv7 : LanguageModel
             _blocks.Add(new(file, _vectors, i, _config));
         }
 
-        _state = new((long)_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
+        _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         _embeddingNormRow = t => Kernels.LayerNorm(At(_x, t), _embeddingNorm, _embeddingNormBias, _config.Epsilon, n, At(_x, t));
         _timeNormRow = t => Kernels.LayerNorm(At(_x, t), _block.Norm, _block.NormBias, _config.Epsilon, n, At(_h, t));
         _timeMixRow = TimeMixRow;
@@ -160,7 +160,7 @@ public sealed unsafe class Rwkv7 : LanguageModel
     // Mixed input j (r, w, k, v, a, g) of all rows.
     private float* Mixed(int j) => _mixed + ((long)j * _rows * _config.EmbeddingLength);
 
-    private long StateAt => (long)_index * _config.StateLength;
+    private long StateAt => _index * _config.StateLength;
 
     // What the mix sees as the previous token: the parent's input in this batch, or what the state kept of it.
     private float* Previous(int t, long stateOffset)
@@ -333,7 +333,7 @@ public sealed unsafe class Rwkv7 : LanguageModel
 
         public int LargestRank => Math.Max(Math.Max(DecayRank, IclrRank), Math.Max(ValueResidualMixRank, GateRank));
 
-        public int StateLength => (2 * EmbeddingLength) + (EmbeddingLength * HeadSize);
+        public long StateLength => (2L * EmbeddingLength) + ((long)EmbeddingLength * HeadSize);
 
         public static Config Read(GgufFile file, ModelInfo info)
         {
@@ -395,51 +395,28 @@ public sealed unsafe class Rwkv7 : LanguageModel
         }
 
         public float* Norm { get; }
-
         public float* NormBias { get; }
-
         public float* Norm2 { get; }
-
         public float* Norm2Bias { get; }
-
         public float* LerpFused { get; }
-
         public float* W0 { get; }
-
         public float* A0 { get; }
-
         public float* V0 { get; }
-
         public float* KK { get; }
-
         public float* KA { get; }
-
         public float* RK { get; }
-
         public float* Ln { get; }
-
         public float* LnBias { get; }
-
         public float* ChannelLerpK { get; }
-
         public LowRankPair W { get; }
-
         public LowRankPair A { get; }
-
         public LowRankPair V { get; }
-
         public LowRankPair G { get; }
-
         public WeightMatrix Receptance { get; }
-
         public WeightMatrix Key { get; }
-
         public WeightMatrix Value { get; }
-
         public WeightMatrix Output { get; }
-
         public WeightMatrix ChannelKey { get; }
-
         public WeightMatrix ChannelValue { get; }
     }
 }

@@ -1,18 +1,21 @@
+using RyzenLlm.Engine.Models;
+
 namespace RyzenLlm.Engine.Sessions;
 
 /// <summary>What the sessions of one recurrent model have in common: the lanes, the state at position 0, and the plan of the present batch.</summary>
 internal sealed unsafe class RecurrentState : IDisposable
 {
     private readonly Lazy<byte[]> _fingerprint;
+    private readonly Lane _initial;
     private float*[] _in = new float*[8];
     private float*[] _out = new float*[8];
+    private bool _disposed;
 
     /// <summary>State of <paramref name="length"/> floats, all zero at position 0.</summary>
     public RecurrentState(long length, Func<byte[]> fingerprint)
     {
         Pool = new(length);
-        Initial = Pool.Rent();
-        new Span<float>(Initial.Values, checked((int)length)).Clear();
+        _initial = Pool.Rent(); // fresh memory is zero
         _fingerprint = new(fingerprint);
     }
 
@@ -20,7 +23,15 @@ internal sealed unsafe class RecurrentState : IDisposable
     public LanePool Pool { get; }
 
     /// <summary>The state at position 0; its values may be set before the first session.</summary>
-    public Lane Initial { get; }
+    /// <exception cref="ObjectDisposedException">The model was disposed of.</exception>
+    public Lane Initial
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(_disposed, typeof(LanguageModel));
+            return _initial;
+        }
+    }
 
     /// <summary>Identifies the model in saved sessions.</summary>
     public byte[] Fingerprint => _fingerprint.Value;
@@ -50,7 +61,8 @@ internal sealed unsafe class RecurrentState : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Initial.Release();
+        _disposed = true;
+        _initial.Release();
         Pool.Dispose();
     }
 }

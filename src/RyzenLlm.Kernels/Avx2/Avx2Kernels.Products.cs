@@ -93,6 +93,7 @@ internal unsafe partial class Avx2Kernels
     private static void MultiplyRows<TDecoder>(in Product product, in TailColumns tail)
         where TDecoder : struct, IDecoder
     {
+        var scales = stackalloc float[BlockScales];
         var groups = product.Columns / GroupColumns;
         var all = groups + (tail.Columns != 0 ? 1 : 0);
         for (var m = 0; m < product.Rows; m++)
@@ -108,21 +109,17 @@ internal unsafe partial class Avx2Kernels
                 V w0, w1, w2, w3;
                 for (; group < stop; group++, x += GroupColumns)
                 {
-                    if (TDecoder.GroupsPerBlock == 1)
+                    var part = group & (TDecoder.GroupsPerBlock - 1);
+                    if (part == 0)
                     {
                         Prefetch<TDecoder>(p);
-                        TDecoder.Decode(p, 0, out w0, out w1, out w2, out w3);
-                        p += TDecoder.Bytes;
+                        TDecoder.Prepare(p, scales);
                     }
-                    else
+
+                    TDecoder.Decode(p, scales, part, out w0, out w1, out w2, out w3);
+                    if (part == TDecoder.GroupsPerBlock - 1)
                     {
-                        var part = group & (TDecoder.GroupsPerBlock - 1);
-                        TDecoder.Decode(p, part, out w0, out w1, out w2, out w3);
-                        if (part == TDecoder.GroupsPerBlock - 1)
-                        {
-                            p += TDecoder.Bytes;
-                            Prefetch<TDecoder>(p);
-                        }
+                        p += TDecoder.Bytes;
                     }
 
                     Accumulate(w0, w1, w2, w3, x, ref c0, ref c1, ref c2, ref c3);
@@ -167,7 +164,7 @@ internal unsafe partial class Avx2Kernels
             p = tail.Spare;
         }
 
-        TDecoder.Decode(p, 0, out w0, out w1, out w2, out w3);
+        TDecoder.Decode(p, null, 0, out w0, out w1, out w2, out w3);
         w0 = (w0.AsInt32() & Vector256.Load(tail.Mask)).AsSingle();
         w1 = (w1.AsInt32() & Vector256.Load(tail.Mask + 8)).AsSingle();
         w2 = (w2.AsInt32() & Vector256.Load(tail.Mask + 16)).AsSingle();

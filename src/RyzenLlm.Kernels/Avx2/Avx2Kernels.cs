@@ -43,24 +43,4 @@ internal unsafe partial class Avx2Kernels : KernelSet
     /// <summary>One half as a float; infinities and NaN read as finite.</summary>
     [MethodImpl(Inline)]
     private protected static float Half(byte* p) => BitConverter.Int32BitsToSingle((*(short*)p << 13) & unchecked((int)0x8FFFE000)) * HalfScale;
-
-    /// <summary>d scale[j] and -dmin minimum[j] of a Q4_K or Q5_K block.</summary>
-    [MethodImpl(Inline)]
-    private protected static void KScale(byte* p, int j, out float step, out float offset)
-    {
-        int scale, minimum;
-        if (j < 4)
-        {
-            scale = p[4 + j] & 63;
-            minimum = p[8 + j] & 63;
-        }
-        else
-        {
-            scale = (p[8 + j] & 15) | ((p[j] >> 6) << 4);
-            minimum = (p[8 + j] >> 4) | ((p[4 + j] >> 6) << 4);
-        }
-
-        step = Half(p) * scale;
-        offset = -(Half(p + 2) * minimum);
-    }
 }

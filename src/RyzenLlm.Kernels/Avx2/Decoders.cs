@@ -17,8 +17,13 @@ internal unsafe partial class Avx2Kernels
         /// <summary>Bytes of that block (of 32 columns where it has no blocks).</summary>
         static abstract int Bytes { get; }
 
+        /// <summary>Writes the scales of a whole block as floats, where it has several: at most <see cref="BlockScales"/>.</summary>
+        static virtual void Prepare(byte* p, float* scales)
+        {
+        }
+
         /// <summary>Columns 32 group .. 32 group + 31 of the block at p.</summary>
-        static abstract void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3);
+        static abstract void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3);
     }
 
     private readonly struct F32Decoder : IDecoder
@@ -28,7 +33,7 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 128;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             w0 = Vector256.Load((float*)p);
             w1 = Vector256.Load((float*)p + 8);
@@ -44,7 +49,7 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 64;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             w0 = LoadHalves((short*)p);
             w1 = LoadHalves((short*)p + 8);
@@ -60,7 +65,7 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 64;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             w0 = Load((short*)p);
             w1 = Load((short*)p + 8);
@@ -79,7 +84,7 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 34;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             var d = Vector256.Create(Half(p));
             w0 = Convert(p + 2) * d;
@@ -99,7 +104,7 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 18;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             var d = Vector256.Create(Half(p));
             var a = Avx2.ConvertToVector256Int32(p + 2);
@@ -120,9 +125,13 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 144;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Prepare(byte* p, float* scales) => PrepareK(p, scales);
+
+        [MethodImpl(Inline)]
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
-            KScale(p, group, out var step, out var offset);
+            var step = Vector256.Create(scales[group]);
+            var offset = Vector256.Create(scales[8 + group]);
             var q = p + 16 + (32 * (group >> 1));
             var shift = 4 * (group & 1);
             w0 = Affine(Nibbles(q, shift), step, offset);
@@ -139,9 +148,13 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 176;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Prepare(byte* p, float* scales) => PrepareK(p, scales);
+
+        [MethodImpl(Inline)]
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
-            KScale(p, group, out var step, out var offset);
+            var step = Vector256.Create(scales[group]);
+            var offset = Vector256.Create(scales[8 + group]);
             var q = p + 48 + (32 * (group >> 1));
             var shift = 4 * (group & 1);
             w0 = Affine(Nibbles(q, shift) | FifthBit(p + 16, group), step, offset);
@@ -161,7 +174,10 @@ internal unsafe partial class Avx2Kernels
         public static int Bytes => 210;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Prepare(byte* p, float* scales) => PrepareQ6_K(p, scales);
+
+        [MethodImpl(Inline)]
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             // Group 4a + i: low or high nibbles (i < 2 or not) of one half of L, bits 2i and 2i + 1 of H; a scale per 16 columns.
             var half = group >> 2;
@@ -169,12 +185,10 @@ internal unsafe partial class Avx2Kernels
             var high = p + 128 + (32 * half);
             var nibble = 2 * (group & 2);
             var pair = 2 * (group & 3);
-            var d = Half(p + 208);
-            var scales = (sbyte*)p + 192 + (2 * group);
-            var step = Vector256.Create(d * scales[0]);
+            var step = Vector256.Create(scales[2 * group]);
             w0 = Value(low, nibble, high, pair) * step;
             w1 = Value(low + 8, nibble, high + 8, pair) * step;
-            step = Vector256.Create(d * scales[1]);
+            step = Vector256.Create(scales[(2 * group) + 1]);
             w2 = Value(low + 16, nibble, high + 16, pair) * step;
             w3 = Value(low + 24, nibble, high + 24, pair) * step;
         }
@@ -196,6 +210,36 @@ internal unsafe partial class Avx2Kernels
     private static Vector256<int> Nibbles(byte* p, int shift) => (Avx2.ConvertToVector256Int32(p) >>> shift) & Vector256.Create(15);
 
     [MethodImpl(Inline)]
-    private static V Affine(Vector256<int> v, float step, float offset) =>
-        Fma.MultiplyAdd(Avx.ConvertToVector256Single(v), Vector256.Create(step), Vector256.Create(offset));
+    private static V Affine(Vector256<int> v, V step, V offset) => Fma.MultiplyAdd(Avx.ConvertToVector256Single(v), step, offset);
+
+    /// <summary>Floats that a decoder may keep of one block.</summary>
+    private protected const int BlockScales = 16;
+
+    /// <summary>d scale[j] and, eight floats later, -dmin minimum[j] of the eight sub-blocks of a Q4_K or Q5_K block. The products are exact.</summary>
+    [MethodImpl(Inline)]
+    private protected static void PrepareK(byte* p, float* scales)
+    {
+        // Bytes 0-3: scales 0-3, bytes 4-7: minima 0-3, six bits each; bytes 8-11: the low nibbles of scales and minima 4-7, whose
+        // upper two bits are the top bits of the bytes before.
+        var (a, b, c) = (*(uint*)(p + 4), *(uint*)(p + 8), *(uint*)(p + 12));
+        var low = a & 0x3F3F3F3F;
+        var high = (c & 0x0F0F0F0F) | ((a >> 2) & 0x30303030);
+        Store(low | ((ulong)high << 32), Half(p), scales);
+        low = b & 0x3F3F3F3F;
+        high = ((c >> 4) & 0x0F0F0F0F) | ((b >> 2) & 0x30303030);
+        Store(low | ((ulong)high << 32), -Half(p + 2), scales + 8);
+
+        [MethodImpl(Inline)]
+        static void Store(ulong bytes, float factor, float* to) =>
+            (Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(Vector128.CreateScalar(bytes).AsByte())) * factor).Store(to);
+    }
+
+    /// <summary>d scale of the sixteen sub-blocks of a Q6_K block. The products are exact.</summary>
+    [MethodImpl(Inline)]
+    private protected static void PrepareQ6_K(byte* p, float* scales)
+    {
+        var d = Half(p + 208);
+        (Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32((sbyte*)p + 192)) * d).Store(scales);
+        (Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32((sbyte*)p + 200)) * d).Store(scales + 8);
+    }
 }

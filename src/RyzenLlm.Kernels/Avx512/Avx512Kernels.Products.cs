@@ -111,50 +111,34 @@ internal sealed unsafe partial class Avx512Kernels
     private static void MultiplyRows<TDecoder>(in Product product, in TailColumns tail)
         where TDecoder : struct, IDecoder
     {
-        var blocks = product.Columns / (GroupColumns * TDecoder.GroupsPerBlock);
-        var chunk = ChunkGroups / TDecoder.GroupsPerBlock;
+        var scales = stackalloc float[BlockScales];
+        var groups = product.Columns / GroupColumns;
+        var all = groups + (tail.Columns != 0 ? 1 : 0);
         for (var m = 0; m < product.Rows; m++)
         {
             var p = product.W + (m * product.RowBytes);
             var x = product.X;
             var total = V.Zero;
-            for (var block = 0; ;)
+            for (var group = 0; group < all;)
             {
-                var stop = Math.Min(blocks, block + chunk);
+                var stop = Math.Min(groups, group + ChunkGroups);
+                var last = Math.Min(all, group + ChunkGroups);
                 V c0 = default, c1 = default, c2 = default, c3 = default;
-                for (; block < stop; block++, p += TDecoder.Bytes, x += GroupColumns * TDecoder.GroupsPerBlock)
+                V w0, w1, w2, w3;
+                for (; group < stop; group++, x += GroupColumns)
                 {
-                    Prefetch<TDecoder>(p);
-                    Step<TDecoder>(p, 0, x, ref c0, ref c1, ref c2, ref c3);
-                    if (TDecoder.GroupsPerBlock == 4)
-                    {
-                        Step<TDecoder>(p, 1, x + 64, ref c0, ref c1, ref c2, ref c3);
-                        Step<TDecoder>(p, 2, x + 128, ref c0, ref c1, ref c2, ref c3);
-                        Step<TDecoder>(p, 3, x + 192, ref c0, ref c1, ref c2, ref c3);
-                    }
+                    DecodeNext<TDecoder>(ref p, scales, group, out w0, out w1, out w2, out w3);
+                    Accumulate(w0, w1, w2, w3, x, ref c0, ref c1, ref c2, ref c3);
                 }
 
-                // The tail belongs to the last chunk, or is one of its own where the row before it is whole chunks.
-                if (block < blocks)
+                if (group < last)
                 {
-                    total = total + c0 + c1 + c2 + c3;
-                    continue;
-                }
-
-                if (tail.Columns != 0)
-                {
-                    if (block % chunk == 0)
-                    {
-                        total = total + c0 + c1 + c2 + c3;
-                        c0 = c1 = c2 = c3 = V.Zero;
-                    }
-
-                    DecodeTail<TDecoder>(tail, p, product.End, out var w0, out var w1, out var w2, out var w3);
+                    DecodeTail<TDecoder>(tail, p, product.End, out w0, out w1, out w2, out w3);
                     Accumulate(w0, w1, w2, w3, tail.X, ref c0, ref c1, ref c2, ref c3);
+                    group++;
                 }
 
                 total = total + c0 + c1 + c2 + c3;
-                break;
             }
 
             product.Y[m] = SumLanes(total, total, total, total).ToScalar();
@@ -166,6 +150,7 @@ internal sealed unsafe partial class Avx512Kernels
     private static void MultiplyRows4<TDecoder>(in Product product, in TailColumns tail)
         where TDecoder : struct, IDecoder
     {
+        var scales = stackalloc float[BlockScales];
         var groups = product.Columns / GroupColumns;
         var n = product.N;
         var last = n - 1;
@@ -188,12 +173,7 @@ internal sealed unsafe partial class Avx512Kernels
                     V w0, w1, w2, w3;
                     if (group < groups)
                     {
-                        Prefetch<TDecoder>(p);
-                        TDecoder.Decode(p, group & (TDecoder.GroupsPerBlock - 1), out w0, out w1, out w2, out w3);
-                        if (TDecoder.GroupsPerBlock == 1 || (group & 3) == 3)
-                        {
-                            p += TDecoder.Bytes;
-                        }
+                        DecodeNext<TDecoder>(ref p, scales, group, out w0, out w1, out w2, out w3);
                     }
                     else
                     {
@@ -232,12 +212,23 @@ internal sealed unsafe partial class Avx512Kernels
         }
     }
 
+    /// <summary>The next group of a row; p moves on at the end of each block.</summary>
     [MethodImpl(Inline)]
-    private static void Step<TDecoder>(byte* p, int group, float* x, ref V c0, ref V c1, ref V c2, ref V c3)
+    private static void DecodeNext<TDecoder>(ref byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         where TDecoder : struct, IDecoder
     {
-        TDecoder.Decode(p, group, out var w0, out var w1, out var w2, out var w3);
-        Accumulate(w0, w1, w2, w3, x, ref c0, ref c1, ref c2, ref c3);
+        var part = group & (TDecoder.GroupsPerBlock - 1);
+        if (part == 0)
+        {
+            Prefetch<TDecoder>(p);
+            TDecoder.Prepare(p, scales);
+        }
+
+        TDecoder.Decode(p, scales, part, out w0, out w1, out w2, out w3);
+        if (part == TDecoder.GroupsPerBlock - 1)
+        {
+            p += TDecoder.Bytes;
+        }
     }
 
     [MethodImpl(Inline)]
@@ -265,7 +256,7 @@ internal sealed unsafe partial class Avx512Kernels
             p = tail.Spare;
         }
 
-        TDecoder.Decode(p, 0, out w0, out w1, out w2, out w3);
+        TDecoder.Decode(p, null, 0, out w0, out w1, out w2, out w3);
         w0 = (w0.AsInt32() & Vector512.Load(tail.Mask)).AsSingle();
         w1 = (w1.AsInt32() & Vector512.Load(tail.Mask + 16)).AsSingle();
         w2 = (w2.AsInt32() & Vector512.Load(tail.Mask + 32)).AsSingle();

@@ -85,6 +85,7 @@ internal sealed unsafe partial class Avx512Kernels
     private static void DecodePanel<TDecoder>(in Product product, in TailColumns tail, int first, int rows, int chunk, int steps, float* panel)
         where TDecoder : struct, IDecoder
     {
+        var scales = stackalloc float[BlockScales];
         var groups = product.Columns / GroupColumns;
         for (var r = 0; r < rows; r++)
         {
@@ -97,7 +98,13 @@ internal sealed unsafe partial class Avx512Kernels
                 V w0, w1, w2, w3;
                 if (group < groups)
                 {
-                    TDecoder.Decode(block, group & (TDecoder.GroupsPerBlock - 1), out w0, out w1, out w2, out w3);
+                    var part = group & (TDecoder.GroupsPerBlock - 1);
+                    if (part == 0)
+                    {
+                        TDecoder.Prepare(block, scales);
+                    }
+
+                    TDecoder.Decode(block, scales, part, out w0, out w1, out w2, out w3);
                 }
                 else
                 {

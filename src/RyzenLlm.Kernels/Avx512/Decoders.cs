@@ -18,8 +18,13 @@ internal sealed unsafe partial class Avx512Kernels
         /// <summary>Bytes of that block (of two blocks where they have 32 columns).</summary>
         static abstract int Bytes { get; }
 
+        /// <summary>Writes the scales of a whole block as floats, where it has several: at most <see cref="BlockScales"/>.</summary>
+        static virtual void Prepare(byte* p, float* scales)
+        {
+        }
+
         /// <summary>Columns 64 group .. 64 group + 63 of the block at p.</summary>
-        static abstract void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3);
+        static abstract void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3);
     }
 
     private readonly struct F32Decoder : IDecoder
@@ -29,7 +34,7 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 256;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             w0 = Vector512.Load((float*)p);
             w1 = Vector512.Load((float*)p + 16);
@@ -45,7 +50,7 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 128;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             w0 = LoadHalves((short*)p);
             w1 = LoadHalves((short*)p + 16);
@@ -61,7 +66,7 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 128;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             w0 = Load((short*)p);
             w1 = Load((short*)p + 16);
@@ -80,7 +85,7 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 68;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             var d = Vector512.Create(Half(p));
             w0 = Convert(p + 2) * d;
@@ -101,7 +106,7 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 36;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             Block(p, out w0, out w1);
             Block(p + 18, out w2, out w3);
@@ -124,16 +129,21 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 144;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Prepare(byte* p, float* scales) => PrepareK(p, scales);
+
+        [MethodImpl(Inline)]
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
-            KSteps(p, 2 * group, out var step, out var offset);
+            var step = Vector512.Create(scales[2 * group]);
+            var offset = Vector512.Create(scales[8 + (2 * group)]);
             var q = p + 16 + (32 * group);
             var a = Avx512F.ConvertToVector512Int32(Vector128.Load(q));
             var b = Avx512F.ConvertToVector512Int32(Vector128.Load(q + 16));
             var mask = Vector512.Create(15);
             w0 = Affine(a & mask, step, offset);
             w1 = Affine(b & mask, step, offset);
-            KSteps(p, (2 * group) + 1, out step, out offset);
+            step = Vector512.Create(scales[(2 * group) + 1]);
+            offset = Vector512.Create(scales[9 + (2 * group)]);
             w2 = Affine(a >>> 4, step, offset);
             w3 = Affine(b >>> 4, step, offset);
         }
@@ -146,9 +156,13 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 176;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Prepare(byte* p, float* scales) => PrepareK(p, scales);
+
+        [MethodImpl(Inline)]
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
-            KSteps(p, 2 * group, out var step, out var offset);
+            var step = Vector512.Create(scales[2 * group]);
+            var offset = Vector512.Create(scales[8 + (2 * group)]);
             var q = p + 48 + (32 * group);
             var a = Avx512F.ConvertToVector512Int32(Vector128.Load(q));
             var b = Avx512F.ConvertToVector512Int32(Vector128.Load(q + 16));
@@ -162,7 +176,8 @@ internal sealed unsafe partial class Avx512Kernels
             var bit = Vector512.Create(16);
             w0 = Affine((a & mask) | (ha & bit), step, offset);
             w1 = Affine((b & mask) | (hb & bit), step, offset);
-            KSteps(p, (2 * group) + 1, out step, out offset);
+            step = Vector512.Create(scales[(2 * group) + 1]);
+            offset = Vector512.Create(scales[9 + (2 * group)]);
             w2 = Affine((a >>> 4) | ((ha >>> 1) & bit), step, offset);
             w3 = Affine((b >>> 4) | ((hb >>> 1) & bit), step, offset);
         }
@@ -175,21 +190,23 @@ internal sealed unsafe partial class Avx512Kernels
         public static int Bytes => 210;
 
         [MethodImpl(Inline)]
-        public static void Decode(byte* p, int group, out V w0, out V w1, out V w2, out V w3)
+        public static void Prepare(byte* p, float* scales) => PrepareQ6_K(p, scales);
+
+        [MethodImpl(Inline)]
+        public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
         {
             // Group 2a takes the low nibbles of half a, group 2a + 1 the high ones; two more bits each from H.
             var low = p + (64 * (group >> 1));
             var high = p + 128 + (32 * (group >> 1));
             var nibble = 4 * (group & 1);
             var pair = 4 * (group & 1);
-            var d = Half(p + 208);
-            var scales = (sbyte*)p + 192 + (4 * group);
+            var step = scales + (4 * group);
             var h0 = Avx512F.ConvertToVector512Int32(Vector128.Load(high)) >>> pair;
             var h1 = Avx512F.ConvertToVector512Int32(Vector128.Load(high + 16)) >>> pair;
-            w0 = Value(low, nibble, h0 << 4, d * scales[0]);
-            w1 = Value(low + 16, nibble, h1 << 4, d * scales[1]);
-            w2 = Value(low + 32, nibble, h0 << 2, d * scales[2]);
-            w3 = Value(low + 48, nibble, h1 << 2, d * scales[3]);
+            w0 = Value(low, nibble, h0 << 4, step[0]);
+            w1 = Value(low + 16, nibble, h1 << 4, step[1]);
+            w2 = Value(low + 32, nibble, h0 << 2, step[2]);
+            w3 = Value(low + 48, nibble, h1 << 2, step[3]);
         }
 
         // H arrives with its two bits at place value 16 and 32.
@@ -209,13 +226,4 @@ internal sealed unsafe partial class Avx512Kernels
 
     [MethodImpl(Inline)]
     private static V Affine(Vector512<int> v, V step, V offset) => Vector512.FusedMultiplyAdd(Avx512F.ConvertToVector512Single(v), step, offset);
-
-    /// <summary>d scale and -dmin minimum of sub-block j of a Q4_K or Q5_K block, broadcast.</summary>
-    [MethodImpl(Inline)]
-    private static void KSteps(byte* p, int j, out V step, out V offset)
-    {
-        KScale(p, j, out var s, out var o);
-        step = Vector512.Create(s);
-        offset = Vector512.Create(o);
-    }
 }

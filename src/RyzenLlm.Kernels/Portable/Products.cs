@@ -12,7 +12,7 @@ public unsafe partial class KernelSet
     /// <param name="w">Matrix of any format with finite weights.</param>
     /// <param name="begin">First output row.</param>
     /// <param name="end">One past the last output row.</param>
-    /// <param name="x">Activation rows of w.Columns floats, row t at x + t ldx, in memory with 64 readable bytes behind the last row.</param>
+    /// <param name="x">Activation rows of w.Columns floats, row t at x + t ldx.</param>
     /// <param name="ldx">Elements between activation rows.</param>
     /// <param name="n">Activation rows.</param>
     /// <param name="y">Receives y[t, m] at y + t ldy + m (m counted from 0, not from begin).</param>
@@ -49,5 +49,32 @@ public unsafe partial class KernelSet
         }
 
         return sum;
+    }
+
+    /// <summary>Decodes row m of a matrix to floats, the bits of <see cref="WeightMatrix.DecodeRow"/>.</summary>
+    internal virtual void DecodeRow(WeightMatrix w, int m, float* row) => w.DecodeRow(m, new Span<float>(row, w.Columns));
+
+    /// <summary>scores[4 r + t] = sum over k of q[r, k] x[t, k], up to the rounding of eight or more partial sums, each exact in 32 bits.</summary>
+    /// <param name="q">Rows of <paramref name="stride"/> codes.</param>
+    /// <param name="stride">Columns, a multiple of 64; the same for x.</param>
+    /// <param name="rows">Rows.</param>
+    /// <param name="x">Tokens, with sum over any eighth of a row of |q x| below 2^31.</param>
+    /// <param name="tokens">1 to 4.</param>
+    /// <param name="scores">Receives four per row.</param>
+    internal virtual void DotInt8(sbyte* q, int stride, int rows, short* x, int tokens, float* scores)
+    {
+        for (var r = 0; r < rows; r++)
+        {
+            for (var t = 0; t < tokens; t++)
+            {
+                var sum = 0L;
+                for (var k = 0; k < stride; k++)
+                {
+                    sum += q[((long)r * stride) + k] * x[((long)t * stride) + k];
+                }
+
+                scores[(4 * r) + t] = sum;
+            }
+        }
     }
 }

@@ -60,6 +60,12 @@ public sealed record RsuFilter
     /// <summary>Not newer than this.</summary>
     public DateTimeOffset? To { get; init; }
 
+    /// <summary>Not before this place in the session.</summary>
+    public long? OrdinalFrom { get; init; }
+
+    /// <summary>Not after this place in the session.</summary>
+    public long? OrdinalTo { get; init; }
+
     /// <summary>Only these units.</summary>
     public IReadOnlyCollection<Guid>? Ids { get; init; }
 
@@ -84,6 +90,8 @@ public sealed record RsuFilter
             ("speaker", Comparison.Equal, Speaker),
             ("created_at", Comparison.AtLeast, From),
             ("created_at", Comparison.AtMost, To),
+            ("ordinal", Comparison.AtLeast, OrdinalFrom),
+            ("ordinal", Comparison.AtMost, OrdinalTo),
             ("id", Comparison.AnyOf, Ids),
             ("sketch", Comparison.AnyOf, Sketch),
             ("expires_at", Comparison.AbsentOrAfter, LiveAt),
@@ -180,16 +188,33 @@ public sealed record RsuFilter
             : property.GetCustomAttribute<Microsoft.Extensions.VectorData.VectorStoreDataAttribute>()?.StorageName
               ?? throw new NotSupportedException($"{property.Name} cannot be filtered on.");
 
+    /// <summary>The value of a part without the record in it. A list turned into a span, as the compiler does before Contains, is taken as the list.</summary>
     private static object? ValueOf(Expression node) => node switch
     {
         ConstantExpression constant => constant.Value,
-        MemberExpression { Member: FieldInfo field } member => field.GetValue(member.Expression is null ? null : ValueOf(member.Expression)),
-        MemberExpression { Member: PropertyInfo property } member => property.GetValue(member.Expression is null ? null : ValueOf(member.Expression)),
-        UnaryExpression { NodeType: ExpressionType.Convert } convert => ValueOf(convert.Operand),
         MethodCallExpression { Method.Name: "op_Implicit" } call => ValueOf(call.Arguments[0]),
-        _ => throw Unsupported(node),
+        _ when HasRecord.In(node) => throw Unsupported(node),
+        _ => Expression.Lambda(node).Compile(preferInterpretation: true).DynamicInvoke(),
     };
 
     private static NotSupportedException Unsupported(Expression node) => new(
         $"The filter part '{node}' is not supported: use ==, >=, <= on a stored property and list.Contains(property), joined by &&.");
+
+    private sealed class HasRecord : ExpressionVisitor
+    {
+        private bool _found;
+
+        public static bool In(Expression node)
+        {
+            var visitor = new HasRecord();
+            visitor.Visit(node);
+            return visitor._found;
+        }
+
+        protected override Expression VisitParameter(ParameterExpression node)
+        {
+            _found = true;
+            return node;
+        }
+    }
 }

@@ -96,7 +96,7 @@ public static partial class SecretScan
     [GeneratedRegex(@"\bBearer\s+(?<v>[A-Za-z0-9._~+/-]{16,}=*)", RegexOptions.IgnoreCase)]
     private static partial Regex Bearer();
 
-    [GeneratedRegex(@"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:(?<v>[^\s/@]+)@", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:(?!\[redacted:)(?<v>[^\s/@]+)@", RegexOptions.IgnoreCase)]
     private static partial Regex UrlPassword();
 
     [GeneratedRegex(@"\b(?:api[_ -]?key|access[_ -]?key|secret(?:[_ -]?key)?|auth[_ -]?token|access[_ -]?token|password|passwd|pwd)\b[""']?\s*(?:[:=]|\bis\b)\s*[""']?(?<v>(?=[^\s""']*[\d!@#$%^&*_+/])[^\s""',;]{8,})", RegexOptions.IgnoreCase)]

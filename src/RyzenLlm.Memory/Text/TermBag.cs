@@ -88,6 +88,13 @@ public sealed class TermBag
     /// <summary>Shared terms over all terms, 0 to 1 (Jaccard).</summary>
     public double Overlap(TermBag other)
     {
+        int shared = Shared(other), all = Terms.Length + other.Terms.Length - shared;
+        return all == 0 ? 1 : (double)shared / all;
+    }
+
+    /// <summary>How many distinct terms both bags hold.</summary>
+    public int Shared(TermBag other)
+    {
         int shared = 0;
         for (int i = 0, j = 0; i < Terms.Length && j < other.Terms.Length;)
         {
@@ -97,8 +104,7 @@ public sealed class TermBag
             j += order >= 0 ? 1 : 0;
         }
 
-        int all = Terms.Length + other.Terms.Length - shared;
-        return all == 0 ? 1 : (double)shared / all;
+        return shared;
     }
 
     /// <summary>MurmurHash3 x86 32-bit with seed 0 (A. Appleby, public domain algorithm).</summary>

@@ -30,10 +30,13 @@ public static class Words
             if (IsUnspaced(c))
             {
                 Flush(words, word);
-                words.Add(i + 1 < text.Length && IsUnspaced(text[i + 1]) ? text.Slice(i, 2).ToString() : c.ToString());
-                if (i + 2 < text.Length && IsUnspaced(text[i + 1]) && !IsUnspaced(text[i + 2]))
+                if (i + 1 < text.Length && IsUnspaced(text[i + 1]))
                 {
-                    i++;
+                    words.Add(text.Slice(i, 2).ToString());
+                }
+                else if (i == 0 || !IsUnspaced(text[i - 1]))
+                {
+                    words.Add(c.ToString());
                 }
             }
             else if (char.IsLetterOrDigit(c))

@@ -61,7 +61,7 @@ internal sealed class Golden
     /// <summary>Reads the expectations, or skips the test where a trained model is absent.</summary>
     public static Golden Open(string name)
     {
-        var folder = Trained.Contains(name) ? Fixtures.Shared("golden") : Fixtures.File("golden");
+        var folder = Trained.Contains(name) ? SharedFiles.Path("golden") : Fixtures.File("golden");
         return new(name, folder, JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "expected", name + ".json"))).RootElement);
     }
 

@@ -79,6 +79,7 @@ public class SessionTests(string name)
 
         Assert.That(first, Is.EqualTo(Expected(_a[..depth], _b)));
         Assert.That(second, Is.EqualTo(Expected(_a[..depth], other)));
+        Assert.That(Feed.Token(session, 3), Is.EqualTo(Expected([.. _a[..depth], .. _b], [3])), "what the fork wrote is not seen");
         session.Dispose();
         Assert.That(Feed.Tokens(fork, _b), Is.EqualTo(Expected([.. _a[..depth], .. other], _b)), "after the original is gone");
     }
@@ -163,6 +164,24 @@ public class SessionTests(string name)
             Assert.That(found[s], Is.EqualTo(Expected([], texts[s])), $"sequence {s}");
             sessions[s].Dispose();
         }
+    }
+
+    [Test]
+    public void ADisposedModelRunsNothing()
+    {
+        var model = Golden.Open(name).Load();
+        var session = model.CreateSession();
+        Feed.Tokens(session, _a);
+        model.Dispose();
+        using var batch = new Batch();
+        batch.Add(session, 1);
+
+        Assert.That(() => model.Forward(batch), Throws.TypeOf<ObjectDisposedException>());
+        batch.Clear();
+        session.Dispose();
+        Assert.That(() => batch.Add(session, 1), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => session.Save(Stream.Null), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(session.Dispose, Throws.Nothing, "twice is once");
     }
 
     [Test]

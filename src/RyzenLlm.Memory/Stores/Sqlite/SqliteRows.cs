@@ -15,14 +15,15 @@ internal static class SqliteRows
     private static readonly string[] Names = [.. Columns.Replace("u.", "", StringComparison.Ordinal).Split(", "), "row", "tenant", "seq", "terms"];
 
     /// <summary>
-    /// A second write of an id keeps the first text, place and vector, which an index may already hold, and takes the
-    /// new marks: validity, links, expiry, sources, counters.
+    /// A second write of an id with the same words in the same place updates the marks: validity, links, expiry, sources,
+    /// counters. With other words it returns no row, and the caller replaces the unit, as an index may hold the old ones.
     /// </summary>
     private static readonly string Upsert =
         $"INSERT INTO units ({string.Join(", ", Names)}) VALUES ({string.Join(", ", Names.Select(n => "$" + n))}) ON CONFLICT (tenant, id) DO UPDATE SET "
         + string.Join(", ", new[] { "seq", "kinds", "valid_from", "valid_to", "superseded_by", "variant_of", "expires_at", "sources", "seen", "state" }
             .Select(n => $"{n} = excluded.{n}"))
-        + " RETURNING row";
+        + " WHERE text = excluded.text AND speaker = excluded.speaker AND session = excluded.session AND scope = excluded.scope"
+        + " AND ordinal = excluded.ordinal AND created_at = excluded.created_at RETURNING row";
 
     /// <summary>Prepares the upsert; <see cref="Bind"/> fills it for each unit.</summary>
     public static SqliteCommand PrepareUpsert(SqliteConnection connection)

@@ -61,7 +61,12 @@ public sealed class SqliteRsuCollection : RsuCollection
         {
             long fresh = (number << SqliteSchema.RowBits) + last + 1;
             SqliteRows.Bind(upsert, unit, number, fresh, ++seq);
-            long row = (long)upsert.ExecuteScalar()!;
+            if (upsert.ExecuteScalar() is not long row)
+            {
+                Remove(connection, new RsuFilter(Tenant) { Ids = [unit.Id] });
+                row = (long)upsert.ExecuteScalar()!;
+            }
+
             if (row == fresh)
             {
                 last++;
@@ -86,15 +91,7 @@ public sealed class SqliteRsuCollection : RsuCollection
     /// <summary>Deletes rows and vectors, overwrites their bytes, empties the write-ahead log and drops the index that knew them.</summary>
     public override Task<long> DeleteAsync(RsuFilter filter, CancellationToken cancellationToken = default)
     {
-        long count = _store.Transact(connection =>
-        {
-            using SqliteCommand vectors = SqliteQuery.Command(connection, "DELETE FROM vectors WHERE row IN (SELECT u.row FROM units u WHERE {where})", filter);
-            vectors.ExecuteNonQuery();
-            using SqliteCommand units = SqliteQuery.Command(connection, "DELETE FROM units AS u WHERE {where}", filter);
-            long deleted = units.ExecuteNonQuery();
-            SqliteSchema.Execute(connection, "UPDATE tenants SET epoch = epoch + 1, seq = seq + 1 WHERE name = $n AND $d > 0", ("$n", Tenant), ("$d", deleted));
-            return deleted;
-        });
+        long count = _store.Transact(connection => Remove(connection, filter));
         if (count > 0)
         {
             DropIndex();
@@ -102,6 +99,16 @@ public sealed class SqliteRsuCollection : RsuCollection
         }
 
         return Task.FromResult(count);
+    }
+
+    private long Remove(SqliteConnection connection, RsuFilter filter)
+    {
+        using SqliteCommand vectors = SqliteQuery.Command(connection, "DELETE FROM vectors WHERE row IN (SELECT u.row FROM units u WHERE {where})", filter);
+        vectors.ExecuteNonQuery();
+        using SqliteCommand units = SqliteQuery.Command(connection, "DELETE FROM units AS u WHERE {where}", filter);
+        long deleted = units.ExecuteNonQuery();
+        SqliteSchema.Execute(connection, "UPDATE tenants SET epoch = epoch + 1 WHERE name = $n AND $d > 0", ("$n", Tenant), ("$d", deleted));
+        return deleted;
     }
 
     /// <inheritdoc/>

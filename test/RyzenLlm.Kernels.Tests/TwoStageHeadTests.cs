@@ -1,0 +1,160 @@
+using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
+using RyzenLlm.Kernels.Tests.Kernels;
+
+namespace RyzenLlm.Kernels.Tests;
+
+/// <summary>The largest logits of the two-stage head are those of the full product, bit for bit.</summary>
+[TestFixtureSource(typeof(Paths), nameof(Paths.All))]
+public sealed unsafe class TwoStageHeadTests(string path)
+{
+    public enum Rows
+    {
+        Gaussian,
+        Outliers,
+        NearlyEqual,
+        Zeros,
+    }
+
+    [Test]
+    public void Multiply_KeepsTheTopWithTheBitsOfTheFullProduct(
+        [Values(QuantType.F16, QuantType.BF16, QuantType.F32)] QuantType type,
+        [Values] Rows kind,
+        [Values(1, 2)] int threads,
+        [Values(64, 200, 2560)] int columns)
+    {
+        const int Count = 999;
+        var w = Head(type, Count, columns, kind);
+        using var ops = new Ops(Paths.Get(path), threads, pin: false);
+        using var head = new TwoStageHead(w, ops);
+        var survivors = 0;
+        foreach (var n in (int[])[1, 2, 3, 4, 6])
+        {
+            using var x = Data.Uniform(n, n * columns, -3, 3);
+            using var full = new Data.Operand(n * Count);
+            using var y = new Data.Operand(n * Count);
+            ops.Linear(w, x.Pointer, n, full.Pointer);
+            foreach (var top in (int[])[1, 5, 40, 1024])
+            {
+                head.Multiply(x.Pointer, n, top, y.Pointer);
+                for (var t = 0; t < n; t++)
+                {
+                    var expected = full.Span.Slice(t * Count, Count).ToArray();
+                    var actual = y.Span.Slice(t * Count, Count).ToArray();
+                    var least = expected.OrderDescending().ElementAt(Math.Min(top, Count) - 1);
+                    for (var m = 0; m < Count; m++)
+                    {
+                        if (expected[m] >= least || !float.IsNegativeInfinity(actual[m]))
+                        {
+                            Assert.That(actual[m], Is.EqualTo(expected[m]), $"row {m} of token {t}, top {top} of {n} tokens");
+                        }
+                    }
+
+                    survivors += top == 1 ? actual.Count(v => !float.IsNegativeInfinity(v)) : 0;
+                }
+            }
+        }
+
+        // 16 tokens in all: unless all rows are alike, few of the 999 are left.
+        if (kind is Rows.Gaussian && columns == 2560)
+        {
+            Assert.That(survivors, Is.LessThan(16 * 100));
+        }
+    }
+
+    [Test]
+    public void Multiply_InputsWithoutABound_TakeTheFullProduct([Values(float.NaN, float.PositiveInfinity, 0f)] float value)
+    {
+        var w = Head(QuantType.F16, 50, 64, Rows.Gaussian);
+        using var ops = new Ops(Paths.Get(path), 1);
+        using var head = new TwoStageHead(w, ops);
+        using var x = Data.Uniform(1, 64);
+        x.Span.Fill(value);
+        using var full = new Data.Operand(50);
+        using var y = new Data.Operand(50);
+        ops.Linear(w, x.Pointer, 1, full.Pointer);
+        head.Multiply(x.Pointer, 1, 1, y.Pointer);
+        Assert.That(y.ToArray(), Is.EqualTo(full.ToArray()));
+    }
+
+    [Test]
+    public void DotInt8_LargestValues_DoNotOverflow([Values(64, 2560, 8192)] int columns)
+    {
+        var kernels = Paths.Get(path);
+        using var q = new NativeBuffer<sbyte>(3L * columns);
+        using var x = new NativeBuffer<short>(4L * columns);
+        using var scores = new NativeBuffer<float>(12);
+        var largest = (short)Math.Min(32767, 130_000_000 / columns);
+        q.Span[..columns].Fill(127);
+        q.Span.Slice(columns, columns).Fill(-127);
+        q.Span[(2 * columns)..].Fill(1);
+        for (var t = 0; t < 4; t++)
+        {
+            x.Span.Slice(t * columns, columns).Fill((short)(t % 2 == 0 ? largest : -largest));
+        }
+
+        foreach (var tokens in (int[])[1, 2, 3, 4])
+        {
+            kernels.DotInt8(q.Pointer, columns, 3, x.Pointer, tokens, scores.Pointer);
+            for (var r = 0; r < 3; r++)
+            {
+                for (var t = 0; t < tokens; t++)
+                {
+                    var expected = (double)columns * largest * (t % 2 == 0 ? 1 : -1) * (r == 0 ? 127 : r == 1 ? -127 : 1);
+                    Assert.That(scores.Span[(4 * r) + t], Is.EqualTo(expected).Within(1e-6 * Math.Abs(expected)), $"row {r} token {t} of {tokens}");
+                }
+            }
+        }
+    }
+
+    [Test]
+    public void TopHeap_KeepsTheLargest([Values(1, 2, 7, 40, 64)] int capacity)
+    {
+        var heap = stackalloc float[64];
+        var count = 0;
+        var random = new Random(capacity);
+        var seen = new List<float>();
+        for (var i = 0; i < 500; i++)
+        {
+            var v = (float)random.Next(-300, 300);
+            seen.Add(v);
+            TopHeap.Push(heap, ref count, capacity, v);
+            Assert.That(new Span<float>(heap, count).ToArray().Order(), Is.EqualTo(seen.OrderDescending().Take(capacity).Order()));
+            Assert.That(heap[0], Is.EqualTo(new Span<float>(heap, count).ToArray().Min()));
+        }
+    }
+
+    [Test]
+    public void Misuse_IsRefused()
+    {
+        using var ops = new Ops(Paths.Get(path), 1);
+        Assert.That(() => new TwoStageHead(WeightMatrix.Encode("q", QuantType.Q8_0, 1, 32, new float[32]), ops), Throws.ArgumentException);
+        using var head = new TwoStageHead(Head(QuantType.F16, 5, 64, Rows.Gaussian), ops);
+        using var x = Data.Uniform(1, 64);
+        using var y = new Data.Operand(5);
+        Assert.That(() => head.Multiply(x.Pointer, 1, 0, y.Pointer), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(() => head.Multiply(x.Pointer, 1, 1025, y.Pointer), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(() => head.Multiply(x.Pointer, -1, 1, y.Pointer), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(head.Bytes, Is.EqualTo((5 * 64) + (5 * 16)));
+    }
+
+    private static WeightMatrix Head(QuantType type, int rows, int columns, Rows kind)
+    {
+        var random = new Random(columns + (int)kind);
+        double Gauss() => Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
+        var common = Enumerable.Range(0, columns).Select(_ => Gauss()).ToArray();
+        var values = new float[rows * columns];
+        for (var i = 0; i < values.Length; i++)
+        {
+            values[i] = (float)(kind switch
+            {
+                Rows.Gaussian => 0.02 * Gauss(),
+                Rows.Outliers => 0.02 * Gauss() * (i % columns % 37 == 7 ? 12 : 1) * (1 + (i / columns % 5)),
+                Rows.NearlyEqual => 0.02 * (common[i % columns] + (i / columns % 3 == 0 ? 0 : 1e-4 * Gauss())),
+                _ => i / columns % 4 == 0 ? 0.01 * Gauss() : 0,
+            });
+        }
+
+        return WeightMatrix.Encode("head", type, rows, columns, values);
+    }
+}
