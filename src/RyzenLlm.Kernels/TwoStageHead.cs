@@ -197,33 +197,9 @@ public sealed unsafe class TwoStageHead : IDisposable
             for (var m = (int)((long)w.Rows * worker / workers); m < (int)((long)w.Rows * (worker + 1) / workers); m++)
             {
                 head._ops.Kernels.DecodeRow(w, m, row);
-                head._rows.Pointer[m] = Pack(row, w.Columns, head._codes.Pointer + ((long)m * head._stride));
+                var scale = head._ops.Kernels.PackInt8(row, w.Columns, head._codes.Pointer + ((long)m * head._stride), out var norms);
+                head._rows.Pointer[m] = new RowBounds { Scale = scale, Residual = RoundUp(norms.Residual), Quantised = RoundUp(norms.Quantised), Norm = RoundUp(norms.Values) };
             }
-        }
-
-        private static RowBounds Pack(float* row, int columns, sbyte* codes)
-        {
-            var largest = 0f;
-            for (var k = 0; k < columns; k++)
-            {
-                largest = Math.Max(largest, Math.Abs(row[k]));
-            }
-
-            var scale = largest / 127;
-            var inverse = scale == 0 ? 0 : 1 / scale;
-            var (residuals, quantised, squares) = (0d, 0d, 0d);
-            for (var k = 0; k < columns; k++)
-            {
-                // Any rounding will do: what it misses is in the residual.
-                var q = (int)Math.Clamp(MathF.Round(row[k] * inverse), -127, 127);
-                codes[k] = (sbyte)q;
-                var value = (double)scale * q;
-                quantised += value * value;
-                squares += (double)row[k] * row[k];
-                residuals += (row[k] - value) * (row[k] - value);
-            }
-
-            return new RowBounds { Scale = scale, Residual = RoundUp(residuals), Quantised = RoundUp(quantised), Norm = RoundUp(squares) };
         }
 
         private static float RoundUp(double squares) => MathF.BitIncrement((float)(Math.Sqrt(squares) * Up));

@@ -33,6 +33,67 @@ internal unsafe partial class Avx2Kernels
         }
     }
 
+    internal override float PackInt8(float* row, int columns, sbyte* codes, out (double Residual, double Quantised, double Values) squares)
+    {
+        var whole = columns & ~7;
+        var largest = 0f;
+        for (var k = whole; k < columns; k++)
+        {
+            largest = Math.Max(largest, Math.Abs(row[k]));
+        }
+
+        var scale = Math.Max(largest, LargestMagnitude(row, whole)) / 127;
+        PackInt8(row + whole, columns - whole, scale, codes + whole, out squares);
+        PackWhole(row, whole, scale, codes, out var residual, out var quantised, out var values);
+        squares = (squares.Residual + residual, squares.Quantised + quantised, squares.Values + values);
+        return scale;
+    }
+
+    [MethodImpl(Hot)]
+    private static float LargestMagnitude(float* x, int n)
+    {
+        var m = Vector256<float>.Zero;
+        for (var i = 0; i < n; i += 8)
+        {
+            m = Vector256.Max(m, Vector256.Abs(Vector256.Load(x + i)));
+        }
+
+        var quarter = Vector128.Max(m.GetLower(), m.GetUpper());
+        return MathF.Max(MathF.Max(quarter[0], quarter[1]), MathF.Max(quarter[2], quarter[3]));
+    }
+
+    [MethodImpl(Hot)]
+    private static void PackWhole(float* row, int columns, float scale, sbyte* codes, out double residual, out double quantised, out double values)
+    {
+        var inverse = Vector256.Create(scale == 0 ? 0 : 1 / scale);
+        var s = Vector256.Create((double)scale);
+        Vector256<double> r = default, q = default, v = default;
+        for (var k = 0; k < columns; k += 8)
+        {
+            var w = Vector256.Load(row + k);
+            var code = Vector256.Min(Vector256.Max(Avx.ConvertToVector256Int32(w * inverse), Vector256.Create(-127)), Vector256.Create(127));
+            var words = Sse2.PackSignedSaturate(code.GetLower(), code.GetUpper());
+            *(long*)(codes + k) = Sse2.PackSignedSaturate(words, words).AsInt64().ToScalar();
+            Add(w.GetLower(), code.GetLower(), s, ref r, ref q, ref v);
+            Add(w.GetUpper(), code.GetUpper(), s, ref r, ref q, ref v);
+        }
+
+        residual = Vector256.Sum(r);
+        quantised = Vector256.Sum(q);
+        values = Vector256.Sum(v);
+
+        [MethodImpl(Inline)]
+        static void Add(Vector128<float> w, Vector128<int> code, Vector256<double> s, ref Vector256<double> r, ref Vector256<double> q, ref Vector256<double> v)
+        {
+            var exact = Avx.ConvertToVector256Double(w);
+            var rounded = Avx.ConvertToVector256Double(code) * s;
+            var d = exact - rounded;
+            r += d * d;
+            q += rounded * rounded;
+            v += exact * exact;
+        }
+    }
+
     [MethodImpl(Hot)]
     private static void WidenHalves(short* x, int n, float* y)
     {

@@ -100,7 +100,7 @@ internal sealed unsafe partial class Avx512Kernels
         }
     }
 
-    /// <summary>One token: dots[8 r] = sum of digits times x of row r. Memory-bound: one sequential stream, prefetched.</summary>
+    /// <summary>One token: dots[8 r] = sum of digits times x of row r, dots[8 r + 1] = 0 if its scales are equal. Memory-bound: one sequential stream, prefetched.</summary>
     [MethodImpl(Hot)]
     private static void DotRows<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, int* dots)
         where TLayout : struct, ITernaryLayout
@@ -110,6 +110,8 @@ internal sealed unsafe partial class Avx512Kernels
             var p = w + (r * rowBytes);
             var q = x;
             var sum = Vector512<int>.Zero;
+            var differences = 0;
+            var scale = TLayout.Stride == 64 ? 0 : *(ushort*)(p + 64);
             for (var run = 0; run < runs;)
             {
                 // Two steps per run and accumulator.
@@ -119,6 +121,11 @@ internal sealed unsafe partial class Avx512Kernels
                 for (; run < stop; run++, p += TLayout.Stride, q += 256)
                 {
                     Sse.PrefetchNonTemporal(p + 4096);
+                    if (TLayout.Stride != 64)
+                    {
+                        differences |= *(ushort*)(p + 64) ^ scale;
+                    }
+
                     var v = Vector512.Load(p);
                     even += Avx512BW.MultiplyAddAdjacent(TLayout.Field(v, 0), Vector512.Load(q));
                     odd += Avx512BW.MultiplyAddAdjacent(TLayout.Field(v, 1), Vector512.Load(q + 64));
@@ -130,6 +137,7 @@ internal sealed unsafe partial class Avx512Kernels
             }
 
             dots[r * TernaryRows.Tokens] = SumLanes(sum, sum, sum, sum).ToScalar();
+            dots[(r * TernaryRows.Tokens) + 1] = differences;
         }
     }
 

@@ -54,6 +54,40 @@ public unsafe partial class KernelSet
     /// <summary>Decodes row m of a matrix to floats, the bits of <see cref="WeightMatrix.DecodeRow"/>.</summary>
     internal virtual void DecodeRow(WeightMatrix w, int m, float* row) => w.DecodeRow(m, new Span<float>(row, w.Columns));
 
+    /// <summary>Codes q of a row w = s q + d with |q| at most 127; any rounding will do, what it misses is in d.</summary>
+    /// <param name="row">Finite values.</param>
+    /// <param name="columns">Length.</param>
+    /// <param name="codes">Receives the codes.</param>
+    /// <param name="squares">Receives |d|², |s q|² and |w|², up to the rounding of double sums.</param>
+    /// <returns>The scale s.</returns>
+    internal virtual float PackInt8(float* row, int columns, sbyte* codes, out (double Residual, double Quantised, double Values) squares)
+    {
+        var largest = 0f;
+        for (var k = 0; k < columns; k++)
+        {
+            largest = Math.Max(largest, Math.Abs(row[k]));
+        }
+
+        var scale = largest / 127;
+        PackInt8(row, columns, scale, codes, out squares);
+        return scale;
+    }
+
+    private protected static void PackInt8(float* row, int columns, float scale, sbyte* codes, out (double Residual, double Quantised, double Values) squares)
+    {
+        var inverse = scale == 0 ? 0 : 1 / scale;
+        squares = default;
+        for (var k = 0; k < columns; k++)
+        {
+            var q = (int)Math.Clamp(MathF.Round(row[k] * inverse), -127, 127);
+            codes[k] = (sbyte)q;
+            var value = (double)scale * q;
+            squares.Quantised += value * value;
+            squares.Values += (double)row[k] * row[k];
+            squares.Residual += (row[k] - value) * (row[k] - value);
+        }
+    }
+
     /// <summary>scores[4 r + t] = sum over k of q[r, k] x[t, k], up to the rounding of eight or more partial sums, each exact in 32 bits.</summary>
     /// <param name="q">Rows of <paramref name="stride"/> codes.</param>
     /// <param name="stride">Columns, a multiple of 64; the same for x.</param>

@@ -12,7 +12,10 @@ internal unsafe interface ITernaryDots
     /// <summary>Tokens that the next call takes, of <paramref name="left"/>; at most <see cref="TernaryRows.Tokens"/>.</summary>
     static abstract int Take(int left);
 
-    /// <summary>dots[8 r + t] = sum over k of digit(r, k) x[t, k], digits 0..2.</summary>
+    /// <summary>
+    /// dots[8 r + t] = sum over k of digit(r, k) x[t, k], digits 0..2. With one token also dots[8 r + 1] = 0 if all block scales of
+    /// the row are equal: checked in passing, because that call runs at the speed of memory.
+    /// </summary>
     /// <param name="w">First row.</param>
     /// <param name="rowBytes">Bytes between rows.</param>
     /// <param name="rows">Rows.</param>
@@ -55,7 +58,7 @@ internal static unsafe class TernaryRows
                 TDots.Dot(p, w.RowBytes, rows, runs, q + (t * ldq), ldq, tokens, dots);
                 for (var r = 0; r < rows; r++)
                 {
-                    if (!TryUniformScale<TDots>(w, p + (r * w.RowBytes), out var scale))
+                    if (!TryUniformScale<TDots>(w, p + (r * w.RowBytes), tokens == 1 ? dots + (r * Tokens) + 1 : null, out var scale))
                     {
                         MultiplyRuns<TPacked>(w, first + r, q + (t * ldq), ldq, a + t, tokens, y + (t * ldy), ldy);
                         continue;
@@ -111,7 +114,7 @@ internal static unsafe class TernaryRows
 
     /// <summary>The scale of a row, or false if its blocks have several.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool TryUniformScale<TDots>(WeightMatrix w, byte* row, out float scale)
+    private static bool TryUniformScale<TDots>(WeightMatrix w, byte* row, int* known, out float scale)
         where TDots : struct, ITernaryDots
     {
         if (w.Format.Type == QuantType.I2_S)
@@ -121,13 +124,18 @@ internal static unsafe class TernaryRows
         }
 
         var bits = *(ushort*)(row + 64);
-        var difference = 0;
-        for (var at = 64L; at < w.RowBytes; at += TDots.Stride)
+        scale = (float)BitConverter.UInt16BitsToHalf(bits);
+        if (known != null)
         {
-            difference |= *(ushort*)(row + at) ^ bits;
+            return *known == 0;
         }
 
-        scale = (float)BitConverter.UInt16BitsToHalf(bits);
-        return difference == 0;
+        var differences = 0;
+        for (var at = 64L; at < w.RowBytes; at += TDots.Stride)
+        {
+            differences |= *(ushort*)(row + at) ^ bits;
+        }
+
+        return differences == 0;
     }
 }
