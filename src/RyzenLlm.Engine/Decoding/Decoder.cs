@@ -93,7 +93,7 @@ public sealed class Decoder
         }
     }
 
-    /// <summary>State of the sequence. It lags one token behind <see cref="Tokens"/>: the latest has not been computed.</summary>
+    /// <summary>State of the sequence. It lags behind <see cref="Tokens"/>: the latest has not been computed, nor those before it that a constraint forced.</summary>
     public Session Session { get; }
 
     /// <summary>Tokens of the prompt.</summary>

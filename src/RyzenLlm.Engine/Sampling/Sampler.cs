@@ -139,7 +139,11 @@ public sealed class Sampler
     private ReadOnlySpan<float> Adjust(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, ReadOnlySpan<ulong> allowed)
     {
         logits.CopyTo(_adjusted);
-        Forbid(_adjusted, allowed);
+        if (!allowed.IsEmpty)
+        {
+            Forbid(_adjusted, allowed);
+        }
+
         foreach (var (token, bias) in _options.LogitBias)
         {
             _adjusted[token] += bias;
@@ -173,6 +177,7 @@ public sealed class Sampler
 
     private static void Forbid(Span<float> scores, ReadOnlySpan<ulong> allowed)
     {
+        scores[Math.Min(scores.Length, allowed.Length * 64)..].Fill(float.NegativeInfinity);
         for (var word = 0; word < allowed.Length; word++)
         {
             var block = scores[(word * 64)..Math.Min(scores.Length, (word * 64) + 64)];

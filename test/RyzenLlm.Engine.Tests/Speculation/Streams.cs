@@ -34,7 +34,7 @@ internal static class Streams
         return prompt;
     }
 
-    /// <summary>The tokens that a decoder generates, and the state it leaves.</summary>
+    /// <summary>The tokens that a decoder generates, and the state before the last of them or, ended by an end token, after it.</summary>
     public static (int[] Tokens, Session Session) Decode(
         LanguageModel model, int[] prompt, SamplingOptions sampling, int tokens, Speculator? speculator = null, Constraint? constraint = null, params int[] endTokens)
     {
@@ -49,6 +49,13 @@ internal static class Streams
             while (decoder.TakeLogits(batch, out _))
             {
             }
+        }
+
+        // Tokens that a constraint forced may not have been computed.
+        batch.Clear();
+        if (session.Position < decoder.Tokens.Length - 1)
+        {
+            Models.Feed.Tokens(session, decoder.Tokens[session.Position..^1]);
         }
 
         return (decoder.Tokens[prompt.Length..].ToArray(), session);
