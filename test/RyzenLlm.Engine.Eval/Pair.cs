@@ -19,18 +19,19 @@ internal static class Pair
         Console.WriteLine("| temperature | drafts | tokens | differences | drafted | accepted | per verify step | per step | speed-up |");
         Console.WriteLine("|---|---|---|---|---|---|---|---|---|");
         var differences = 0;
+        int? guesses = arguments["guesses", 0] is var g and > 0 ? g : null;
         foreach (var temperature in (float[])[0, 0.3f, 0.8f, 1.2f])
         {
             foreach (var mode in (SpeculationMode[])[SpeculationMode.Lookup, SpeculationMode.Recycle, SpeculationMode.Draft, SpeculationMode.Auto])
             {
-                differences += Line(model, small, ids, temperature, mode, prompts, tokens);
+                differences += Line(model, small, ids, temperature, mode, prompts, tokens, guesses);
             }
         }
 
         return differences == 0 ? 0 : 1;
     }
 
-    private static int Line(LanguageModel model, LanguageModel small, int[] text, float temperature, SpeculationMode mode, int prompts, int tokens)
+    private static int Line(LanguageModel model, LanguageModel small, int[] text, float temperature, SpeculationMode mode, int prompts, int tokens, int? guesses)
     {
         var experience = new Experience(model);
         var (compared, differences, plainSeconds, seconds) = (0, 0, 0.0, 0.0);
@@ -42,7 +43,7 @@ internal static class Pair
             var prompt = text.AsSpan(random.Next(text.Length - length), length);
             var sampling = new SamplingOptions { Temperature = temperature, Seed = (ulong)i };
             var plain = Streams.Decode(model, prompt, sampling, tokens, null);
-            using var speculator = new Speculator(experience.Drafts(mode, small, sampling, TimeProvider.System), experience.Costs, TimeProvider.System);
+            using var speculator = new Speculator(experience.Drafts(mode, small, sampling, TimeProvider.System), experience.Costs, TimeProvider.System, guesses);
             var speculative = Streams.Decode(model, prompt, sampling, tokens, speculator);
             reports.Add(speculator.Report());
             plainSeconds += plain.Seconds;

@@ -16,7 +16,8 @@ if (args is ["masks", var vocabulary])
 }
 
 Console.Error.WriteLine("""
-    pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [threads=1] [kernels=auto]      streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
+    pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [threads=1] [kernels=auto]
+                                                                                streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
     agreement TARGET DRAFT [tokens=48] [repeats=3] [threads=2] [kernels=auto]   speed against plain when a script agrees with the target at a given rate
     masks VOCABULARY                                                            cost of constraints over a vocabulary
     """);

@@ -15,6 +15,8 @@ namespace RyzenLlm.Mcp.Cli;
 [JsonSerializable(typeof(InspectVerb.FileReport))]
 [JsonSerializable(typeof(BenchVerb.BenchReport[]))]
 [JsonSerializable(typeof(ModelsVerb.ModelReport[]))]
+[JsonSerializable(typeof(ModelsPullVerb.PullReport))]
+[JsonSerializable(typeof(Downloads.KnownModel[]))]
 [JsonSerializable(typeof(DoctorVerb.DoctorReport))]
 [JsonSerializable(typeof(int[]))]
 internal sealed partial class CliJson : JsonSerializerContext

@@ -15,6 +15,7 @@ internal static class ModelsVerb
     {
         var verb = new Command("models", "Models that can be chosen by name.");
         verb.Add(CreateList());
+        verb.Add(ModelsPullVerb.Create());
         return verb;
     }
 

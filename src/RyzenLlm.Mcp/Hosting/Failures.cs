@@ -1,5 +1,6 @@
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Files;
+using RyzenLlm.Mcp.Downloads;
 using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Hosting;
@@ -10,7 +11,7 @@ internal static class Failures
     /// <summary>One line that says what is wrong and what to do, or null for a defect.</summary>
     public static string? Describe(Exception e) => e switch
     {
-        ModelNotFoundException or SettingsException or ModelFormatException or QueueFullException => OneLine(e.Message),
+        ModelNotFoundException or SettingsException or ModelFormatException or QueueFullException or DownloadException => OneLine(e.Message),
         ArgumentException argument => OneLine(WithoutParameter(argument)),
         FileNotFoundException { FileName: { } file } => $"There is no file {file}.",
         IOException or UnauthorizedAccessException or InvalidDataException => OneLine(e.Message),

@@ -74,7 +74,7 @@ public sealed class ModelLibrary
 
         var models = List();
         return models.FirstOrDefault(m => m.Name.Equals(PreferredDefault, StringComparison.OrdinalIgnoreCase)) ?? models.FirstOrDefault()
-            ?? throw new ModelNotFoundException($"No model found. Put a GGUF file into {CacheFolder}, or name a file with --model PATH.");
+            ?? throw new ModelNotFoundException($"No model found. Fetch one with: ryzenllm models pull, put a GGUF file into {CacheFolder}, or name a file with --model PATH.");
     }
 
     /// <summary>The model used where none is named, or null if there is none.</summary>

@@ -14,6 +14,7 @@ public sealed partial class ArchitectureMapTests
             .SelectMany(top => Directory.EnumerateFiles(Path.Combine(Root, top), "*.cs", SearchOption.AllDirectories))
             .Select(file => Path.GetRelativePath(Root, Path.GetDirectoryName(file)!).Replace('\\', '/'))
             .Where(folder => !folder.Split('/').Any(part => part is "bin" or "obj"))
+            .Select(folder => folder.StartsWith("test/", StringComparison.Ordinal) ? string.Join('/', folder.Split('/').Take(2)) : folder)
             .Distinct();
         Assert.That(folders, Is.SubsetOf(Mapped()));
     }
@@ -22,8 +23,12 @@ public sealed partial class ArchitectureMapTests
     public void Everything_on_the_map_exists() =>
         Assert.That(Mapped().Where(path => !Directory.Exists(Path.Combine(Root, path))), Is.Empty);
 
-    private static HashSet<string> Mapped() =>
-        [.. MapLine().Matches(File.ReadAllText(Path.Combine(Root, "docs", "architecture.md"))).Select(m => m.Groups[1].Value)];
+    private static HashSet<string> Mapped()
+    {
+        var page = File.ReadAllText(Path.Combine(Root, "docs", "architecture.md"));
+        var map = page[page.IndexOf("\n## Map\n", StringComparison.Ordinal)..];
+        return [.. MapLine().Matches(map).Select(m => m.Groups[1].Value)];
+    }
 
     // Rows of the map look like: | `src/RyzenLlm.Engine/Files` | what lives there |
     [GeneratedRegex(@"^\| `([^`]+)` \|", RegexOptions.Multiline)]

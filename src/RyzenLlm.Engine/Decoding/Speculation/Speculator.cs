@@ -7,8 +7,9 @@ namespace RyzenLlm.Engine.Decoding.Speculation;
 /// The <see cref="Decoder"/> walks the tree with the target's own sampler, so what is drafted decides only how far a step gets.
 /// </summary>
 /// <remarks>
-/// Two brakes bound what a request can lose. Guesses are verified only while their measured hit rates and costs promise a gain; and what
-/// they did lose, if the promise failed, may not exceed a small share of the time used so far.
+/// Three brakes bound what a request can lose. Guesses are verified only while their measured hit rates and costs promise a gain. What they
+/// did lose, if the promise failed, may not exceed a small share of the time used so far. And where a step is so short that asking the
+/// drafts is felt, those that found nothing of use are asked less and less often.
 /// </remarks>
 public sealed class Speculator : IDisposable
 {
@@ -21,6 +22,15 @@ public sealed class Speculator : IDisposable
     // Steps after which a plain one is measured anew: load and clock rates change.
     private const int PlainInterval = 64;
 
+    // Steps without verification after which a few guesses are verified to learn what rows cost; doubles up to the last.
+    private const int FirstTrial = 32;
+    private const int LastTrial = 512;
+    private const int TrialGuesses = 2;
+
+    // Share of a step that asking the drafts may take before they are asked less often, and the longest pause between two times.
+    private const double Overhead = 0.01;
+    private const int LongestPause = 64;
+
     private readonly IReadOnlyList<Draft> _drafts;
     private readonly StepCosts _costs;
     private readonly TimeProvider _clock;
@@ -30,11 +40,17 @@ public sealed class Speculator : IDisposable
     private double _draftSeconds;
     private double _decodeSeconds;
     private double _balance; // seconds won so far
+    private double _overhead; // running average of what drafting takes
     private int _sincePlain;
+    private int _sinceVerify;
+    private int _trial = FirstTrial;
+    private int _pause;
+    private int _resting;     // steps until the drafts are asked again
     private int _others;     // rows of other sequences in the last pass
     private int _rows;       // own rows in the present one
     private int _guessed;    // those of them that are guesses
     private int _tokens;     // tokens of the present step
+    private bool _asked;      // whether the drafts were asked before the present step
     private bool _open;
 
     /// <summary>Speculation for a sequence.</summary>
@@ -98,22 +114,12 @@ public sealed class Speculator : IDisposable
     internal int Guess(ReadOnlySpan<int> tokens, int rows, int depth, int state, int remaining, Span<int> chosen)
     {
         CloseStep();
-        var started = _clock.GetTimestamp();
         Tree.Clear(Math.Min(depth, MaxDepth), state, remaining);
-        var pass = _costs.Pass(1 + _others);
-        var lost = _guesses is null && (pass == 0 || _balance < -(pass + (Risk * _clock.GetElapsedTime(_begun).TotalSeconds)));
-        var budget = new DraftBudget(TokenSeconds(pass), _costs.Row, Unlimited: _guesses is not null, Suspended: lost);
-        foreach (var draft in _drafts)
-        {
-            draft.Propose(tokens, Tree, budget);
-        }
-
-        Tree.Order(chosen);
-        _draftSeconds = _clock.GetElapsedTime(started).TotalSeconds;
-        var count = _guesses is { } wanted ? Math.Min(wanted, Tree.Count)
-            : lost || ++_sincePlain > PlainInterval ? 0
-            : Worth(chosen[..Tree.Count], pass);
+        _asked = _resting == 0;
+        (_resting, _draftSeconds) = (Math.Max(0, _resting - 1), 0);
+        var count = _asked ? Ask(tokens, chosen) : 0;
         _sincePlain = count == 0 ? 0 : _sincePlain;
+        _sinceVerify = count > 0 ? 0 : _sinceVerify;
         _guessed = count;
         _rows = rows + count;
         _forwardStarted = _clock.GetTimestamp();
@@ -144,6 +150,11 @@ public sealed class Speculator : IDisposable
     internal void Observe(int node, int parentToken, ReadOnlySpan<float> logits, int token)
     {
         _tokens++;
+        if (!_asked)
+        {
+            return;
+        }
+
         Tree.Record(node, token);
         foreach (var draft in _drafts)
         {
@@ -153,6 +164,49 @@ public sealed class Speculator : IDisposable
 
     /// <summary>A guess was right, and its row goes on.</summary>
     internal void Accept() => Accepted++;
+
+    private int Ask(ReadOnlySpan<int> tokens, Span<int> chosen)
+    {
+        var started = _clock.GetTimestamp();
+        var pass = _costs.Pass(1 + _others);
+        var lost = _guesses is null && (pass == 0 || _balance < -(pass + (Risk * _clock.GetElapsedTime(_begun).TotalSeconds)));
+        var budget = new DraftBudget(TokenSeconds(pass), _costs.Row, Unlimited: _guesses is not null, Suspended: lost);
+        foreach (var draft in _drafts)
+        {
+            draft.Propose(tokens, Tree, budget);
+        }
+
+        Tree.Order(chosen);
+        _draftSeconds = _clock.GetElapsedTime(started).TotalSeconds;
+        if (_guesses is { } wanted)
+        {
+            return Math.Min(wanted, Tree.Count);
+        }
+
+        var count = lost || ++_sincePlain > PlainInterval ? 0 : Worth(chosen[..Tree.Count], pass);
+        Rest(count, pass);
+        return count > 0 || lost ? count : Try();
+    }
+
+    // Long steps do not notice the drafts; in short ones, drafts of no use are paused.
+    private void Rest(int count, double pass)
+    {
+        _overhead += (_draftSeconds - _overhead) / 8;
+        _pause = count > 0 || _overhead <= Overhead * pass ? 0 : Math.Clamp(2 * _pause, 1, LongestPause);
+        _resting = _pause;
+    }
+
+    // What rows cost is known from verifying only: where it seems not to pay, a few are verified now and then all the same.
+    private int Try()
+    {
+        if (Tree.Count == 0 || ++_sinceVerify < _trial)
+        {
+            return 0;
+        }
+
+        _trial = Math.Min(2 * _trial, LastTrial);
+        return Math.Min(TrialGuesses, Tree.Count);
+    }
 
     private void CloseStep()
     {

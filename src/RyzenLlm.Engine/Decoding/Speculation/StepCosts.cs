@@ -12,7 +12,7 @@ public sealed class StepCosts
     private const double FirstSlope = 0.15;
 
     private double _slope = FirstSlope;
-    private bool _slopeMeasured;
+    private int _slopes;
 
     /// <summary>Seconds of a pass with a single row; 0 before the first was measured.</summary>
     public double Plain { get; private set; }
@@ -40,9 +40,10 @@ public sealed class StepCosts
         }
         else if (Plain > 0)
         {
+            // The first few measurements weigh more, yet none so much that an interruption could pass for the cost of rows.
             var slope = Math.Clamp(((seconds / Plain) - 1) / (rows - 1), 0, 2);
-            _slope = _slopeMeasured ? _slope + (Learning * (Math.Min(slope, (2 * _slope) + 0.05) - _slope)) : slope;
-            _slopeMeasured = true;
+            var learning = Math.Max(Learning, 1.0 / (2 + _slopes++));
+            _slope += learning * (Math.Min(slope, (2 * _slope) + 0.1) - _slope);
         }
     }
 }
