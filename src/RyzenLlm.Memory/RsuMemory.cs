@@ -4,6 +4,8 @@ using Microsoft.Extensions.VectorData;
 using RyzenLlm.Memory.Packing;
 using RyzenLlm.Memory.Ranking;
 using RyzenLlm.Memory.Stores;
+using RyzenLlm.Memory.Stores.Qdrant;
+using RyzenLlm.Memory.Stores.Sqlite;
 using RyzenLlm.Memory.Text;
 
 namespace RyzenLlm.Memory;
@@ -15,9 +17,30 @@ namespace RyzenLlm.Memory;
 public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModels models) : IDisposable
 {
     private const int BatchUnits = 64;
-    private const int PrimeUnits = 2000;
+    private const int PrimeUnits = 256;
     private const int MaximumTop = 200;
     private readonly ConcurrentDictionary<string, TenantStatistics> _statistics = new();
+
+    /// <summary>The memory that the settings name: <c>sqlite:PATH</c>, <c>sqlite:</c> for the file in the user's data folder, or <c>qdrant:URL</c>.</summary>
+    /// <exception cref="ArgumentException"><c>Memory:Store</c> is in no such form.</exception>
+    public static RsuMemory Create(MemoryOptions options, MemoryModels models) => new(OpenStore(options.Store, options, models), options, models);
+
+    /// <summary>A store by its name, as in <see cref="Create"/>.</summary>
+    /// <exception cref="ArgumentException">The name is in no such form.</exception>
+    public static RsuStore OpenStore(string name, MemoryOptions options, MemoryModels models)
+    {
+        string rest = name[(name.IndexOf(':', StringComparison.Ordinal) + 1)..];
+        return name.Split(':')[0] switch
+        {
+            "sqlite" => new SqliteRsuStore(rest.Length > 0 ? rest : DefaultFile(), models.EmbedderId, options.Ranking),
+            "qdrant" when models.Embedder is null => throw new ArgumentException("A Qdrant store needs an embedder; set one, or use a sqlite: store."),
+            "qdrant" => new QdrantRsuStore(rest.Length > 0 ? options.Qdrant with { Url = rest } : options.Qdrant, models.EmbedderId, models.Dimensions, options.Ranking),
+            _ => throw new ArgumentException($"Memory:Store is '{name}'; give sqlite:PATH or qdrant:URL."),
+        };
+    }
+
+    private static string DefaultFile() => Path.Combine(
+        Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "ryzenllm", "memory.db");
 
     /// <summary>The store, for listing and copying.</summary>
     public RsuStore Store { get; } = store;

@@ -101,7 +101,8 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
     public async Task<StoreResult> WriteAsync(
         Rsu[] drafts, TenantStatistics statistics, StoreRequest request, StoreResult before, CancellationToken cancellationToken)
     {
-        Rsu[] units = await EmbedAsync(await RateAsync(drafts, statistics, cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        Rsu[] units = await RateAsync(drafts, statistics, cancellationToken).ConfigureAwait(false);
+        await Migration.EmbedAsync(units, models, cancellationToken).ConfigureAwait(false);
         Dictionary<Guid, Rsu> known = await CandidatesAsync(units, cancellationToken).ConfigureAwait(false);
         var write = new Dictionary<Guid, Rsu>();
         var ids = new List<Guid>(before.Ids);
@@ -154,23 +155,6 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
         return rated;
     }
 
-    private async Task<Rsu[]> EmbedAsync(Rsu[] units, CancellationToken cancellationToken)
-    {
-        int[] full = [.. Enumerable.Range(0, units.Length).Where(i => units[i].Tier == RsuTier.Full)];
-        if (models.Embedder is null || full.Length == 0)
-        {
-            return units;
-        }
-
-        var vectors = await models.Embedder.GenerateAsync(full.Select(i => units[i].Text), cancellationToken: cancellationToken).ConfigureAwait(false);
-        for (int j = 0; j < full.Length; j++)
-        {
-            units[full[j]] = units[full[j]] with { Embedder = models.EmbedderId, Embedding = vectors[j].Vector };
-        }
-
-        return units;
-    }
-
     /// <summary>Stored units that could equal one of the batch, by id or by a shared min-hash, in one read.</summary>
     private async Task<Dictionary<Guid, Rsu>> CandidatesAsync(Rsu[] units, CancellationToken cancellationToken)
     {
@@ -206,7 +190,8 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
                 return unit;
             }
 
-            bool comparable = terms.Terms.Length >= Equivalence.StemsToCompare && other.Scope == unit.Scope && other.ValidTo is null;
+            bool comparable = terms.Terms.Length >= Equivalence.StemsToCompare && other.Scope == unit.Scope && other.ValidTo is null
+                && unit.Sketch.Any(other.Sketch.Contains);
             Relation relation = comparable ? Equivalence.Compare(unit, terms, other) : Relation.Different;
             if (relation == Relation.Same)
             {

@@ -64,6 +64,13 @@ internal static class BuiltProgram
         return (process.ExitCode, await output, await error);
     }
 
+    /// <summary>The next line of output, or null at the end; fails the test where none comes.</summary>
+    public static async Task<string?> ReadLineAsync(Process process)
+    {
+        using var hang = new CancellationTokenSource(Hang);
+        return await process.StandardOutput.ReadLineAsync(hang.Token);
+    }
+
     /// <summary>Waits for the end; a process that hangs is killed and fails the test.</summary>
     public static async Task WaitAsync(Process process)
     {

@@ -12,6 +12,19 @@ internal static class Repository
     /// <summary>A file with what a reference computed for one of them.</summary>
     public static string Expected(string file) => Path.Combine(Root, "test", "Fixtures", "golden", "expected", file);
 
+    /// <summary>A copy of mamba-f32 whose vocabulary names no end token, so that a generation ends only from outside.</summary>
+    public static string EndlessModel => s_endless.Value;
+
+    private static readonly Lazy<string> s_endless = new(() =>
+    {
+        var bytes = File.ReadAllBytes(Path.Combine(Models, "mamba-f32.gguf"));
+        var at = bytes.AsSpan().IndexOf("tokenizer.ggml.eos_token_id"u8);
+        "xxx"u8.CopyTo(bytes.AsSpan(at + "tokenizer.ggml.".Length));
+        var path = Path.Combine(Directory.CreateTempSubdirectory("ryzenllm-endless-").FullName, "endless.gguf");
+        File.WriteAllBytes(path, bytes);
+        return path;
+    });
+
     private static string FindRoot()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);

@@ -20,9 +20,22 @@ if (args is ["latency", ..])
     return 0;
 }
 
+if (args is ["density", var dialogueFolder])
+{
+    await Density.RunAsync(dialogueFolder);
+    return 0;
+}
+
+if (args is ["agent", var file, var agent, var count])
+{
+    return await AgentAsync(file, agent, int.Parse(count, CultureInfo.InvariantCulture));
+}
+
 Console.Error.WriteLine("""
     locomo DATA RUN.jsonl [store=sqlite|fake-qdrant|qdrant:URL] [bm25] [Setting=value ...]   dialogues-N.jsonl and questions-N.jsonl to a run for score.py
     latency [SIZE ...]                                                              store and recall times at these numbers of units
+    density DATA                                                                    tiers against the turns that questions need
+    agent FILE NAME COUNT                                                           store and recall COUNT facts on a shared file; run several at once
     """);
 return 1;
 
@@ -96,4 +109,21 @@ static async Task LocomoAsync(string data, string output, string[] settings)
     File.Delete(file);
     File.Delete(file + "-wal");
     File.Delete(file + "-shm");
+}
+
+static async Task<int> AgentAsync(string path, string name, int count)
+{
+    var models = new MemoryModels();
+    using var memory = new RsuMemory(new SqliteRsuStore(path, models.EmbedderId), new MemoryOptions(), models);
+    int missed = 0;
+    for (int i = 0; i < count; i++)
+    {
+        string fact = $"fact{name}x{i}";
+        await memory.StoreAsync("t", new StoreRequest { Session = name, Items = [new Utterance { Text = $"Agent {name} notes {fact} about harbour traffic and weather.", Speaker = name }] });
+        var hits = await memory.SearchAsync("t", new RecallRequest { Query = fact, Top = 1 });
+        missed += hits.Count == 1 && hits[0].Record.Text.Contains(fact + " ", StringComparison.Ordinal) ? 0 : 1;
+    }
+
+    Console.WriteLine($"{name}: {count} stored, {missed} not found at once, {(await memory.StatsAsync("t")).Units} units in the file now");
+    return missed;
 }

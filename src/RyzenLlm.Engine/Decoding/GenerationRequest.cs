@@ -12,8 +12,8 @@ public sealed record GenerationRequest
     /// <summary>The conversation to answer, or the one text to continue; at least one turn.</summary>
     public required IReadOnlyList<ChatTurn> Turns { get; init; }
 
-    /// <summary>How the turns become a prompt.</summary>
-    public ChatTemplate Template { get; init; } = ChatTemplate.Plain;
+    /// <summary>How the turns become a prompt; null takes the model's own way.</summary>
+    public ChatTemplate? Template { get; init; }
 
     /// <summary>How tokens are chosen.</summary>
     public SamplingOptions Sampling { get; init; } = new();

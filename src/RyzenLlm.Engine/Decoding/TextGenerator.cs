@@ -17,6 +17,7 @@ internal sealed class TextGenerator : IDisposable
     private readonly ITokenizer _tokenizer;
     private readonly Decoder _decoder;
     private readonly Speculator? _speculator;
+    private readonly IReadOnlySet<int> _endTokens;
     private readonly Utf8Stream _characters = new();
     private readonly StopMatcher _stops;
     private readonly StringBuilder _text = new();
@@ -47,7 +48,8 @@ internal sealed class TextGenerator : IDisposable
     {
         _tokenizer = model.Tokenizer
             ?? throw new ArgumentException($"{model.Info.Name} has no vocabulary, so it cannot read or write text: choose another model.");
-        var prompt = _tokenizer.Encode(request.Template.Render(request.Turns));
+        var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, _tokenizer);
+        var prompt = _tokenizer.Encode(template.Render(request.Turns));
         var sampler = new Sampler(request.Sampling, _tokenizer.VocabularySize);
         var constraint = request.Constraint is { } wanted ? constraints[wanted] : null;
         if (constraint is not null && request.Stop.Count > 0)
@@ -55,7 +57,8 @@ internal sealed class TextGenerator : IDisposable
             throw new ArgumentException($"Stop texts could cut off what {request.Constraint!.Description} asks for: leave one of the two out.");
         }
 
-        _stops = constraint is not null ? new([]) : new([.. request.Stop, .. request.Template.StopStrings]);
+        _endTokens = template.EndTokens(_tokenizer);
+        _stops = constraint is not null ? new([]) : new([.. request.Stop, .. template.StopStrings]);
         _sink = sink;
         _clock = clock;
         _submitted = submitted;
@@ -68,7 +71,7 @@ internal sealed class TextGenerator : IDisposable
                 _speculator = new(experience.Drafts(request.Speculation, request.DraftModel, request.Sampling, clock), experience.Costs, clock);
             }
 
-            _decoder = new(session, prompt, sampler, _tokenizer.EosIds, request.MaxTokens, _speculator, constraint);
+            _decoder = new(session, prompt, sampler, _endTokens, request.MaxTokens, _speculator, constraint);
         }
         catch
         {
@@ -91,7 +94,7 @@ internal sealed class TextGenerator : IDisposable
         {
             _lastToken = _clock.GetTimestamp();
             _firstToken ??= _lastToken;
-            if (_tokenizer.EosIds.Contains(token))
+            if (_endTokens.Contains(token))
             {
                 return;
             }

@@ -16,6 +16,7 @@ namespace RyzenLlm.Engine.Models;
 /// <param name="BlockCount">Blocks (layers).</param>
 /// <param name="ParameterCount">Weights in all tensors.</param>
 /// <param name="IsRecurrent">True where the state has constant size and a rewind needs a mark.</param>
+/// <param name="ChatTemplate">Chat template as the file states it (<c>tokenizer.chat_template</c>), or null.</param>
 public sealed record ModelInfo(
     string Name,
     string Path,
@@ -25,7 +26,8 @@ public sealed record ModelInfo(
     int EmbeddingLength,
     int BlockCount,
     long ParameterCount,
-    bool IsRecurrent);
+    bool IsRecurrent,
+    string? ChatTemplate = null);
 
 /// <summary>What every architecture is built from besides its own weights.</summary>
 /// <param name="Info">Description read from the file.</param>

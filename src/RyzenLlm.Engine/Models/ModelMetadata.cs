@@ -52,7 +52,8 @@ public sealed record ModelMetadata(
             file.Size($"{a}.embedding_length", 0),
             file.Size($"{a}.block_count", 0),
             file.Tensors.Values.Sum(t => t.Elements),
-            ModelLoader.IsRecurrent(a));
+            ModelLoader.IsRecurrent(a),
+            file.TryGetString("tokenizer.chat_template", out var template) ? template : null);
         return new(
             info,
             ModelLoader.Supported.Contains(a),

@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.RegularExpressions;
-using RyzenLlm.Engine.Files;
 
 namespace RyzenLlm.Engine.Tokenizers;
 
@@ -109,19 +108,17 @@ public sealed partial class ChatTemplate
     public static ChatTemplate ByName(string name) => Find(name)
         ?? throw new ArgumentException($"There is no chat template '{name}'. Choose one of: {Names}.", nameof(name));
 
-    /// <summary>The template of a model file.</summary>
-    /// <param name="file">The model.</param>
-    /// <param name="name">Name of a template to use whatever the file says, or null.</param>
-    /// <exception cref="ArgumentException">As for <see cref="For(string, string?, string?)"/>.</exception>
-    public static ChatTemplate For(GgufFile file, string? name = null) =>
-        For(file.Architecture, file.TryGetString("tokenizer.chat_template", out var text) ? text : null, name);
+    /// <summary>Tokens after which generation ends under this template. A plain text may hold what ends a turn of a conversation, such as an empty line.</summary>
+    public IReadOnlySet<int> EndTokens(ITokenizer tokenizer) =>
+        this == Plain ? tokenizer.EosIds.Where(tokenizer.IsSpecial).ToHashSet() : tokenizer.EosIds;
 
-    /// <summary>The template of a model.</summary>
+    /// <summary>The template of a model: what its file says, or what is usual for its architecture if its vocabulary has the tokens for it.</summary>
     /// <param name="architecture"><c>general.architecture</c> of the file.</param>
     /// <param name="metadata"><c>tokenizer.chat_template</c>: Jinja text or the name of a template; null if the file has none.</param>
+    /// <param name="tokenizer">The model's vocabulary.</param>
     /// <param name="name">Name of a template to use whatever the file says, or null.</param>
     /// <exception cref="ArgumentException">No template has that name, or the file's own is of no known form and the architecture has no usual one.</exception>
-    public static ChatTemplate For(string architecture, string? metadata, string? name = null)
+    public static ChatTemplate For(string architecture, string? metadata, ITokenizer tokenizer, string? name = null)
     {
         if (name is not null)
         {
@@ -131,8 +128,8 @@ public sealed partial class ChatTemplate
         return (metadata is null ? null : Recognize(metadata)) ?? architecture switch
         {
             // Early conversions of 2B4T carry a template of another model, so the architecture decides where the text is unknown.
-            "bitnet-b1.58" or "bitnet-25" => BitNet,
-            _ when architecture.StartsWith("rwkv", StringComparison.Ordinal) => Rwkv,
+            "bitnet-b1.58" or "bitnet-25" when tokenizer.FindSpecial("<|eot_id|>") is not null => BitNet,
+            _ when tokenizer is RwkvTokenizer => Rwkv,
             _ when metadata is null => Plain,
             _ => throw new ArgumentException(
                 $"The chat template in the model file is of no form that is known here. Name the one to use: {Names}.", nameof(metadata)),

@@ -48,7 +48,7 @@ internal static class GenerateVerb
             using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
             var request = Prompts.Request(settings.Generation, prompt, parsed.GetValue(system)) with
             {
-                Template = Prompts.Template(entry, parsed.GetValue(template)),
+                Template = Prompts.Template(parsed.GetValue(template)),
                 Stop = parsed.GetValue(stop) ?? [],
                 Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
             };

@@ -1,5 +1,4 @@
 using RyzenLlm.Engine.Decoding;
-using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Settings;
@@ -29,18 +28,8 @@ internal static class Prompts
         },
     };
 
-    /// <summary>The chat form of a model, or the one named.</summary>
-    public static ChatTemplate Template(ModelEntry entry, string? name)
-    {
-        if (!string.IsNullOrEmpty(name) && !name.Equals("auto", StringComparison.OrdinalIgnoreCase))
-        {
-            return ChatTemplate.ByName(name);
-        }
-
-        var metadata = ModelMetadata.Read(entry.Path);
-        var own = metadata.Values.FirstOrDefault(pair => pair.Key == "tokenizer.chat_template").Value;
-
-        // A file that names no form was not trained on one, whatever its architecture is usually used for; World vocabularies are the exception.
-        return own is null && metadata.TokenizerKind != "rwkv" ? ChatTemplate.Plain : ChatTemplate.For(metadata.Info.Architecture, own);
-    }
+    /// <summary>The chat form of that name; null, the model's own, for none or auto.</summary>
+    /// <exception cref="ArgumentException">There is none; the message names those there are.</exception>
+    public static ChatTemplate? Template(string? name) =>
+        string.IsNullOrEmpty(name) || name.Equals("auto", StringComparison.OrdinalIgnoreCase) ? null : ChatTemplate.ByName(name);
 }

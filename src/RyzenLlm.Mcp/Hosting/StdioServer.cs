@@ -9,10 +9,10 @@ namespace RyzenLlm.Mcp.Hosting;
 /// <summary>The MCP server over standard input and output.</summary>
 internal static class StdioServer
 {
-    // Calls in work when the client hangs up may finish in this time; the SDK itself would wait for them without limit.
+    // Calls in work when the client hangs up may finish in this time: answers to requests piped in are not lost.
     private static readonly TimeSpan Grace = TimeSpan.FromSeconds(0.8);
 
-    // After the grace, calls are cancelled; whatever still runs (one long step of a large model) ends with the process.
+    // Then calls are cancelled; whatever still runs after this (one long step of a large model) ends with the process.
     private static readonly TimeSpan LastMoment = TimeSpan.FromSeconds(0.7);
 
     /// <summary>Serves until the client hangs up or the process is told to stop. Loads no model before a call needs one.</summary>
@@ -23,19 +23,32 @@ internal static class StdioServer
             await Console.Error.WriteLineAsync("ryzenllm: waiting for an MCP client on standard input (for a person: ryzenllm --help).").ConfigureAwait(false);
         }
 
-        var (input, output) = StandardStreams.Claim();
+        var (standardInput, output) = StandardStreams.Claim();
+        var input = new WatchedInput(standardInput, Grace);
         var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { ContentRootPath = AppContext.BaseDirectory });
         builder.Logging.AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Logging.SetMinimumLevel(Enum.Parse<LogLevel>(settings.Log.Level, ignoreCase: true));
         builder.Logging.AddFilter("ModelContextProtocol.Server", LogLevel.Critical); // it logs every cancelled call as an error
         builder.Services.Configure<ConsoleLoggerOptions>(options => options.FormatterName = ConsoleFormatterNames.Simple);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = LastMoment);
-        builder.Services.AddRyzenLlm(settings).WithStreamServerTransport(input, output);
+        builder.Services.AddRyzenLlm(settings)
+            .WithStreamServerTransport(input, output)
+            .WithMessageFilters(filters => filters.AddIncomingFilter(next => async (context, token) =>
+            {
+                try
+                {
+                    await next(context, token).ConfigureAwait(false);
+                }
+                finally
+                {
+                    input.MessageDone();
+                }
+            }));
         using var host = builder.Build();
         var running = host.RunAsync(cancel);
-        await Task.WhenAny(running, input.Ended).ConfigureAwait(false);
-        if (!running.IsCompleted && await Task.WhenAny(running, Task.Delay(Grace, CancellationToken.None)).ConfigureAwait(false) != running)
+        if (await Task.WhenAny(running, input.Ended).ConfigureAwait(false) != running)
         {
+            // The SDK waits for calls in work without cancelling them; stopping the host does cancel them.
             host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
         }
 

@@ -84,7 +84,7 @@ internal sealed class GenerateTool : McpServerTool
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var entry = _library.Resolve(arguments.Get(_model));
-        var asked = Request(arguments, entry);
+        var asked = Request(arguments);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
@@ -104,12 +104,12 @@ internal sealed class GenerateTool : McpServerTool
         return Answer(entry, result);
     }
 
-    private GenerationRequest Request(ToolArguments arguments, ModelEntry entry)
+    private GenerationRequest Request(ToolArguments arguments)
     {
         var request = Prompts.Request(_settings.Generation, arguments.Get(_prompt), arguments.Get(_system));
         return request with
         {
-            Template = Prompts.Template(entry, arguments.Get(_template)),
+            Template = Prompts.Template(arguments.Get(_template)),
             MaxTokens = (int)arguments.Get(_maxTokens),
             Stop = arguments.Get(_stop),
             Deadline = TimeSpan.FromSeconds(arguments.Get(_deadline)),

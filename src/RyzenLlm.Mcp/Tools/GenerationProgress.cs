@@ -28,7 +28,7 @@ internal sealed class GenerationProgress(int maxTokens)
     public ProgressNotificationValue Next()
     {
         var tokens = Volatile.Read(ref _tokens);
-        _reported = Math.Max(tokens, _reported + 0.001f);
+        _reported = Math.Max(tokens, Math.Max(_reported + 0.001f, MathF.BitIncrement(_reported)));
         return new() { Progress = _reported, Total = maxTokens, Message = Message(tokens) };
     }
 

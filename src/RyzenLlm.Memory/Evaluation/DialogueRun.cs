@@ -7,18 +7,10 @@ public static class DialogueRun
     /// <returns>How many turns were stored.</returns>
     public static async Task<int> IngestAsync(RsuMemory memory, IEnumerable<DialogueTurn> turns, Func<string, string> tenantOf, CancellationToken cancellationToken = default)
     {
-        int ordinal = 0, stored = 0;
-        foreach (var session in turns.GroupBy(t => (t.Conversation, t.Session)))
+        int stored = 0;
+        foreach (var (conversation, request) in Transcript.Dialogues(turns))
         {
-            Utterance[] items = [.. session.Select(t => new Utterance
-            {
-                Text = t.Text, Speaker = t.Speaker, At = t.At, Attachment = t.Caption, Source = $"{t.Conversation}/{t.Id}", Ordinal = ordinal++ * 1000L,
-            })];
-            StoreResult result = await memory.StoreAsync(
-                tenantOf(session.Key.Conversation),
-                new StoreRequest { Items = items, Session = $"{session.Key.Conversation}/{session.Key.Session}" },
-                cancellationToken).ConfigureAwait(false);
-            stored += result.Stored;
+            stored += (await memory.StoreAsync(tenantOf(conversation), request, cancellationToken).ConfigureAwait(false)).Stored;
         }
 
         return stored;
@@ -33,11 +25,9 @@ public static class DialogueRun
         {
             var hits = await memory.SearchAsync(
                 tenantOf(question.Conversation), new RecallRequest { Query = question.Text, Top = top }, cancellationToken).ConfigureAwait(false);
-            run.Add(new RunLine(question.Id, [.. hits.SelectMany(h => Places(h.Record)).Distinct()]));
+            run.Add(new RunLine(question.Id, [.. hits.SelectMany(h => h.Record.Sources.Prepend(h.Record.Source)).Distinct()]));
         }
 
         return run;
     }
-
-    private static IEnumerable<string> Places(Rsu unit) => unit.Sources.Prepend(unit.Source);
 }

@@ -76,10 +76,10 @@ public static class Scores
             ReciprocalRank = first == 0 ? 0 : 1.0 / first,
             Foreign10 = (double)top.Count(t => !t.StartsWith(question.Conversation + "/", StringComparison.Ordinal)) / Math.Max(1, top.Length),
             PackedRecall = packs.ToDictionary(p => p.Key, p => (double)p.Value.Count(evidence.Contains) / evidence.Count),
-            PackedPrecision = packs.ToDictionary(p => p.Key, p => Share(p.Value.Where(evidence.Contains).Sum(t => WordCount(texts[t])), p.Value.Sum(t => WordCount(texts[t])))),
+            PackedPrecision = packs.ToDictionary(p => p.Key, p => Share(p.Value.Where(evidence.Contains).Sum(t => WordCount(texts.GetValueOrDefault(t, ""))), p.Value.Sum(t => WordCount(texts.GetValueOrDefault(t, ""))))),
             AnswerCoverage = wanted.Count == 0
                 ? new Dictionary<int, double>()
-                : packs.ToDictionary(p => p.Key, p => Share(wanted.Count(p.Value.SelectMany(t => ContentStems(texts[t])).ToHashSet().Contains), wanted.Count)),
+                : packs.ToDictionary(p => p.Key, p => Share(wanted.Count(p.Value.SelectMany(t => ContentStems(texts.GetValueOrDefault(t, ""))).ToHashSet().Contains), wanted.Count)),
         };
     }
 

@@ -157,14 +157,11 @@ internal sealed class Ranker(RankingOptions options)
     private void Lend(TenantIndex index, ReadOnlySpan<float> own, Span<float> scores, float answer, float question)
     {
         ReadOnlySpan<int> previous = index.Previous, next = index.Next;
-        ReadOnlySpan<bool> questions = index.Questions;
+        ReadOnlySpan<bool> questions = index.Questions, contextTier = index.ContextTier;
         for (int doc = 0; doc < scores.Length; doc++)
         {
             float score = own[doc] * (questions[doc] ? 1 - question : 1);
-            if (index[doc].Tier == RsuTier.Context)
-            {
-                score *= _options.ContextTier;
-            }
+            score *= contextTier[doc] ? _options.ContextTier : 1;
 
             int before = previous[doc], after = next[doc];
             if (before >= 0)

@@ -40,6 +40,7 @@ internal sealed class TenantIndex
     private readonly List<int> _previous = [];
     private readonly List<int> _next = [];
     private readonly List<bool> _questions = [];
+    private readonly List<bool> _contextTier = [];
     private long _totalLength;
 
     public int Count => _units.Count;
@@ -61,6 +62,8 @@ internal sealed class TenantIndex
     public ReadOnlySpan<int> Previous => CollectionsMarshal.AsSpan(_previous);
 
     public ReadOnlySpan<int> Next => CollectionsMarshal.AsSpan(_next);
+
+    public ReadOnlySpan<bool> ContextTier => CollectionsMarshal.AsSpan(_contextTier);
 
     public ReadOnlySpan<bool> Questions => CollectionsMarshal.AsSpan(_questions);
 
@@ -89,6 +92,7 @@ internal sealed class TenantIndex
         _terms.Add(terms);
         _lengths.Add(terms.Length);
         _questions.Add(unit.Question);
+        _contextTier.Add(unit.Tier == RsuTier.Context);
         _totalLength += terms.Length;
         for (int i = 0; i < terms.Terms.Length; i++)
         {

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.AI;
+
 namespace RyzenLlm.Memory.Stores;
 
 /// <summary>Copies memories between stores.</summary>
@@ -10,11 +12,13 @@ public static class Migration
     /// no duplicates. Nothing is deleted at the source.
     /// </summary>
     /// <param name="source">Read from here.</param>
-    /// <param name="target">Written to here; opened with the same embedder.</param>
+    /// <param name="target">Written to here.</param>
+    /// <param name="reembed">Makes new vectors, where the target has another embedder; null copies those of the source.</param>
     /// <param name="progress">Told the number of units copied so far.</param>
     /// <param name="cancellationToken">Stops between batches.</param>
     /// <returns>How many units were copied.</returns>
-    public static async Task<long> CopyAsync(RsuStore source, RsuStore target, IProgress<long>? progress = null, CancellationToken cancellationToken = default)
+    public static async Task<long> CopyAsync(
+        RsuStore source, RsuStore target, MemoryModels? reembed = null, IProgress<long>? progress = null, CancellationToken cancellationToken = default)
     {
         await source.OpenAsync(cancellationToken).ConfigureAwait(false);
         await target.OpenAsync(cancellationToken).ConfigureAwait(false);
@@ -23,8 +27,13 @@ public static class Migration
         {
             RsuCollection to = target.ForTenant(tenant);
             await foreach (Rsu[] batch in source.ForTenant(tenant)
-                .ReadAsync(new RsuFilter(tenant), int.MaxValue, vectors: true, cancellationToken: cancellationToken).Chunk(BatchUnits).ConfigureAwait(false))
+                .ReadAsync(new RsuFilter(tenant), int.MaxValue, vectors: reembed is null, cancellationToken: cancellationToken).Chunk(BatchUnits).ConfigureAwait(false))
             {
+                if (reembed is not null)
+                {
+                    await EmbedAsync(batch, reembed, cancellationToken).ConfigureAwait(false);
+                }
+
                 await to.UpsertAsync(batch, cancellationToken).ConfigureAwait(false);
                 copied += batch.Length;
                 progress?.Report(copied);
@@ -32,5 +41,21 @@ public static class Migration
         }
 
         return copied;
+    }
+
+    /// <summary>Gives the units of the full tier, in place, the vectors of an embedder.</summary>
+    internal static async Task EmbedAsync(Rsu[] units, MemoryModels models, CancellationToken cancellationToken)
+    {
+        int[] full = [.. Enumerable.Range(0, units.Length).Where(i => units[i].Tier == RsuTier.Full)];
+        if (models.Embedder is null || full.Length == 0)
+        {
+            return;
+        }
+
+        var vectors = await models.Embedder.GenerateAsync(full.Select(i => units[i].Text), cancellationToken: cancellationToken).ConfigureAwait(false);
+        for (int j = 0; j < full.Length; j++)
+        {
+            units[full[j]] = units[full[j]] with { Embedder = models.EmbedderId, Embedding = vectors[j].Vector };
+        }
     }
 }

@@ -56,9 +56,12 @@ internal sealed class ChatTemplateTests
         }
     }
 
+    private static readonly ITokenizer WithTurnEnd = TokenizerLoader.From(Vocabularies.Bytes(["<|eot_id|>"], [], [(int)TokenType.Control]));
+    private static readonly ITokenizer BytesOnly = TokenizerLoader.From(Vocabularies.Bytes([], []));
+
     [TestCase("bitnet-b1.58", null, "bitnet")]
     [TestCase("bitnet-25", "{{ 'Human: ' + message['content'] }}", "bitnet")]
-    [TestCase("rwkv7", null, "rwkv")]
+    [TestCase("rwkv7", null, "plain")]
     [TestCase("mamba", null, "plain")]
     [TestCase("mamba", "chatml", "chatml")]
     [TestCase("rwkv7", "plain", "plain")]
@@ -69,15 +72,30 @@ internal sealed class ChatTemplateTests
     [TestCase("llama", "{{ 'User: ' + message['content'] + '\\n\\n' }}{{ 'Assistant:' }}", "rwkv")]
     public void TheModelFileDecides(string architecture, string? metadata, string expected)
     {
-        Assert.That(ChatTemplate.For(architecture, metadata).Name, Is.EqualTo(expected));
-        Assert.That(ChatTemplate.For(architecture, metadata, "Falcon3").Name, Is.EqualTo("falcon3"), "override");
+        Assert.That(ChatTemplate.For(architecture, metadata, WithTurnEnd).Name, Is.EqualTo(expected));
+        Assert.That(ChatTemplate.For(architecture, metadata, WithTurnEnd, "Falcon3").Name, Is.EqualTo("falcon3"), "override");
+    }
+
+    [Test]
+    public void AChatFormWhoseTokensTheVocabularyLacksIsNotAssumed()
+    {
+        Assert.That(ChatTemplate.For("bitnet-b1.58", null, BytesOnly).Name, Is.EqualTo("plain"));
+        Assert.That(ChatTemplate.For("rwkv7", null, Vocabularies.Get("rwkv-world")).Name, Is.EqualTo("rwkv"));
+    }
+
+    [Test]
+    public void AnEmptyLineEndsATurnButNotAPlainText()
+    {
+        var tokenizer = Vocabularies.Get("rwkv-world");
+        Assert.That(ChatTemplate.Rwkv.EndTokens(tokenizer), Does.Contain(261));
+        Assert.That(ChatTemplate.Plain.EndTokens(tokenizer), Is.EquivalentTo(new[] { 0 }));
     }
 
     [Test]
     public void WhatIsUnknownIsRefusedWithWhatThereIs()
     {
         Assert.That(() => ChatTemplate.ByName("alpaca"), Throws.ArgumentException.With.Message.Contains("plain, bitnet, rwkv"));
-        Assert.That(() => ChatTemplate.For("mamba", "{{ '[INST]' }}"), Throws.ArgumentException.With.Message.Contains("plain, bitnet, rwkv"));
+        Assert.That(() => ChatTemplate.For("mamba", "{{ '[INST]' }}", BytesOnly), Throws.ArgumentException.With.Message.Contains("plain, bitnet, rwkv"));
         Assert.That(() => ChatTemplate.Plain.Render([]), Throws.ArgumentException);
         Assert.That(
             () => ChatTemplate.Rwkv.Render([new("user", "a"), new("tool", "b")]),

@@ -13,8 +13,9 @@ public sealed class ProcessTests
 
     private const string Initialized = """{"jsonrpc":"2.0","method":"notifications/initialized"}""";
 
-    private const string Endless =
-        """{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"generate","_meta":{"progressToken":"p"},"arguments":{"prompt":"The wheel","max_tokens":1000000,"deadline_seconds":3600,"temperature":1}}}""";
+    private static readonly string Endless =
+        """{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"generate","_meta":{"progressToken":"p"},"arguments":{"prompt":"The wheel","max_tokens":1000000,"deadline_seconds":3600,"model":"""
+        + JsonSerializer.Serialize(Repository.EndlessModel) + "}}}";
 
     [TestCase("2025-11-25")]
     [TestCase("2026-07-28")]
@@ -50,7 +51,7 @@ public sealed class ProcessTests
         var rest = await process.StandardOutput.ReadToEndAsync();
         await BuiltProgram.WaitAsync(process);
         Assert.That(rest, Is.Empty);
-        Assert.That(await error, Does.Contain("ModelContextProtocol"), "logging did happen, on the other stream");
+        Assert.That(await error, Does.Contain("Application started"), "logging did happen, on the other stream");
         Assert.That(process.ExitCode, Is.Zero);
     }
 
@@ -70,20 +71,23 @@ public sealed class ProcessTests
     [Test]
     public async Task TheProcessEndsWhenTheClientHangsUpInTheMiddleOfAGeneration()
     {
-        using var process = BuiltProgram.Start([]);
+        using var process = BuiltProgram.Start(["serve", "--set", "Server:ProgressSeconds=0.05"]);
         _ = process.StandardError.ReadToEndAsync();
         await SendAsync(process, Initialize);
         await ReadAnswerAsync(process, 1);
         await SendAsync(process, Initialized);
         await SendAsync(process, Endless);
-        string? line;
-        do
+        List<double> progress = [];
+        while (progress.Count < 5)
         {
-            line = await process.StandardOutput.ReadLineAsync();
-            Assert.That(line, Is.Not.Null, "the server ended early");
+            var line = await BuiltProgram.ReadLineAsync(process) ?? throw new EndOfStreamException("The server ended early.");
+            var message = JsonDocument.Parse(line).RootElement;
+            Assert.That(message.TryGetProperty("id", out _), Is.False, line);
+            progress.Add(message.GetProperty("params").GetProperty("progress").GetDouble());
         }
-        while (!line!.Contains("per second", StringComparison.Ordinal));
 
+        Assert.That(progress, Is.Ordered.Ascending);
+        Assert.That(progress, Is.Unique);
         process.StandardInput.Close();
         await BuiltProgram.WaitAsync(process); // the generation itself would take an hour
         Assert.That(process.ExitCode, Is.Zero);
@@ -121,7 +125,7 @@ public sealed class ProcessTests
     {
         while (true)
         {
-            var line = await process.StandardOutput.ReadLineAsync() ?? throw new EndOfStreamException($"No answer to request {id}.");
+            var line = await BuiltProgram.ReadLineAsync(process) ?? throw new EndOfStreamException($"No answer to request {id}.");
             JsonElement message = default;
             Assert.That(() => message = JsonDocument.Parse(line).RootElement, Throws.Nothing, line);
             Assert.That(message.GetProperty("jsonrpc").GetString(), Is.EqualTo("2.0"));

@@ -12,7 +12,7 @@ namespace RyzenLlm.Memory.Tests.Qdrant;
 /// </summary>
 internal sealed class FakeQdrant : IDisposable
 {
-    private readonly HttpListener _listener = new();
+    private readonly HttpListener _listener;
     private readonly Lock _lock = new();
     private readonly Dictionary<string, JsonObject> _points = [];
     private readonly HashSet<string> _indexed = [];
@@ -20,23 +20,24 @@ internal sealed class FakeQdrant : IDisposable
 
     public FakeQdrant()
     {
-        for (int attempt = 0; ; attempt++)
-        {
-            Url = $"http://127.0.0.1:{Random.Shared.Next(20_000, 60_000)}/";
-            _listener.Prefixes.Clear();
-            _listener.Prefixes.Add(Url);
-            try
-            {
-                _listener.Start();
-                break;
-            }
-            catch (HttpListenerException) when (attempt < 50)
-            {
-                // The port is taken: try another.
-            }
-        }
-
+        (_listener, Url) = Listen(attempts: 50);
         _ = ServeAsync();
+    }
+
+    private static (HttpListener Listener, string Url) Listen(int attempts)
+    {
+        string url = $"http://127.0.0.1:{Random.Shared.Next(20_000, 60_000)}/";
+        var listener = new HttpListener { Prefixes = { url } };
+        try
+        {
+            listener.Start();
+            return (listener, url);
+        }
+        catch (HttpListenerException) when (attempts > 1)
+        {
+            listener.Close();
+            return Listen(attempts - 1);
+        }
     }
 
     public string Url { get; }

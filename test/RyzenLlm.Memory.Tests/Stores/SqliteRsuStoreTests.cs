@@ -140,4 +140,18 @@ internal sealed class SqliteRsuStoreTests : RsuStoreContract
         Assert.That(copy.Text, Is.EqualTo("The kettle is red."));
         Assert.That(copy.Embedding, Is.Not.Null);
     }
+
+    [Test]
+    public async Task Copying_to_another_embedder_makes_new_vectors()
+    {
+        using RsuMemory source = Memory();
+        await source.StoreAsync("t", Said("The kettle is blue."));
+        var models = new MemoryModels { Embedder = new Embedders.HashEmbedder(64) };
+        using var target = new SqliteRsuStore(Path.Combine(_folder, "copy.db"), models.EmbedderId);
+
+        await Migration.CopyAsync(source.Store, target, models);
+
+        Rsu copy = await target.ForTenant("t").ReadAsync(new RsuFilter("t"), 1, vectors: true).SingleAsync();
+        Assert.That((copy.Embedder, copy.Embedding!.Value.Length), Is.EqualTo(("hash-64@1", 64)));
+    }
 }

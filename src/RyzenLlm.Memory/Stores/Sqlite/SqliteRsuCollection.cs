@@ -118,7 +118,9 @@ public sealed class SqliteRsuCollection : RsuCollection
         await Task.CompletedTask.ConfigureAwait(false);
         List<Rsu> units = _store.Write(connection =>
         {
-            string order = newestFirst ? "u.created_at DESC, u.ordinal DESC" : "u.session, u.ordinal";
+            // The plus keeps the planner from walking an index in this order instead of looking up a few units.
+            bool few = filter.Ids is not null || filter.Sketch is not null;
+            string order = newestFirst ? "u.created_at DESC, u.ordinal DESC" : few ? "+u.session, +u.ordinal" : "u.session, u.ordinal";
             using SqliteCommand command = SqliteQuery.Command(
                 connection,
                 $"SELECT {SqliteRows.Columns}{(vectors ? ", v.embedder, v.vector" : "")} FROM units u "
