@@ -31,6 +31,11 @@ internal sealed class GenerateTool : McpServerTool
     private readonly NumberParameter<double> _repetitionPenalty;
     private readonly NumberParameter<long> _seed;
     private readonly TextListParameter _stop = new("stop", "Texts that end the generation; they are left out.", 16);
+    private readonly TextParameter _schema = new("json_schema", "JSON schema, as a JSON text, that the answer will satisfy.", "");
+    private readonly TextParameter _regex = new("regex", "Regular expression that the answer will match as a whole.", "", maxLength: 4096);
+    private readonly TextListParameter _choices = new("choices", "The answer will be one of these texts.", 1000);
+    private readonly TextParameter _draft = new("draft", "Model of the same vocabulary that guesses ahead; empty takes the one that the model's card names.", "", maxLength: 4096);
+    private readonly TextParameter _speculate = new("speculate", "What guesses ahead to answer sooner; the text is the same.", Guidance.Modes[0], Guidance.Modes);
     private readonly NumberParameter<double> _deadline;
     private readonly ToolParameter[] _parameters;
 
@@ -44,7 +49,8 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("Tokens generated.")] int CompletionTokens,
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
-        [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds);
+        [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds,
+        [property: Description("What guessing ahead did; absent where it was off.")] SpeculationFacts? Speculation);
 
     public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock)
     {
@@ -58,7 +64,7 @@ internal sealed class GenerateTool : McpServerTool
         _repetitionPenalty = new("repetition_penalty", "Above 1 weakens tokens already seen.", 0.01, 10, Exact(defaults.RepetitionPenalty));
         _seed = new("seed", "The same seed and arguments give the same text.", 0, 9007199254740991, defaults.Seed);
         _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, 3600, settings.Server.DeadlineSeconds);
-        _parameters = [_prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _deadline];
+        _parameters = [_prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices, _draft, _speculate, _deadline];
         ProtocolTool = new Tool
         {
             Name = "generate",
@@ -85,13 +91,14 @@ internal sealed class GenerateTool : McpServerTool
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var entry = _library.Resolve(arguments.Get(_model));
         var asked = Request(arguments);
+        var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
         GenerationResult result;
         try
         {
-            result = await RunAsync(entry, asked, progress, cancellationToken).ConfigureAwait(false);
+            result = await RunAsync(entry, drafting, asked, progress, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -112,6 +119,8 @@ internal sealed class GenerateTool : McpServerTool
             Template = Prompts.Template(arguments.Get(_template)),
             MaxTokens = (int)arguments.Get(_maxTokens),
             Stop = arguments.Get(_stop),
+            Constraint = Guidance.Constraint(arguments.Get(_schema), arguments.Get(_regex), arguments.Get(_choices)),
+            Speculation = Guidance.Mode(arguments.Get(_speculate)),
             Deadline = TimeSpan.FromSeconds(arguments.Get(_deadline)),
             Sampling = request.Sampling with
             {
@@ -126,7 +135,7 @@ internal sealed class GenerateTool : McpServerTool
     }
 
     // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
-    private async Task<GenerationResult> RunAsync(ModelEntry entry, GenerationRequest asked, GenerationProgress progress, CancellationToken cancel)
+    private async Task<GenerationResult> RunAsync(ModelEntry entry, ModelEntry? drafting, GenerationRequest asked, GenerationProgress progress, CancellationToken cancel)
     {
         var began = _clock.GetTimestamp();
         using var loadDeadline = new CancellationTokenSource(asked.Deadline, _clock);
@@ -144,6 +153,11 @@ internal sealed class GenerateTool : McpServerTool
         using (lease)
         {
             progress.Loaded(lease.Scheduler);
+            if (drafting is not null)
+            {
+                asked = asked with { DraftModel = await _models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
+            }
+
             var left = asked.Deadline - _clock.GetElapsedTime(began);
             asked = asked with { Deadline = left > TimeSpan.Zero ? left : TimeSpan.Zero };
             return await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
@@ -185,7 +199,8 @@ internal sealed class GenerateTool : McpServerTool
             result.GeneratedTokens,
             Math.Round(result.PromptTokensPerSecond, 2),
             Math.Round(result.DecodeTokensPerSecond, 2),
-            result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null);
+            result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
+            SpeculationFacts.Of(result.Speculation));
         return new()
         {
             Content = [new TextContentBlock { Text = result.Text }],
