@@ -159,7 +159,7 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
         return rated;
     }
 
-    /// <summary>Stored units that could equal one of the batch, by id or by a shared min-hash, in one read.</summary>
+    /// <summary>Stored units that could equal one of the batch, by id or by a shared sketch key, in one read.</summary>
     private async Task<Dictionary<Guid, Rsu>> CandidatesAsync(Rsu[] units, CancellationToken cancellationToken)
     {
         var known = new Dictionary<Guid, Rsu>();
