@@ -77,8 +77,9 @@ public sealed unsafe class OpsTests(string path)
         using var q = new QuantizedRows(n, Columns);
         var bytes = new long[2];
         Ops.RowWork measure = i => bytes[i] = GC.GetAllocatedBytesForCurrentThread();
-        long[]? before = null;
-        for (var round = 0; round < 4; round++)
+        var before = new long[2];
+        long[] least = [long.MaxValue, long.MaxValue];
+        for (var round = 0; round < 7; round++)
         {
             foreach (var w in formats)
             {
@@ -88,17 +89,18 @@ public sealed unsafe class OpsTests(string path)
             ops.Quantize(x.Pointer, n, Columns, q);
             ops.TernaryLinear(ternary, q, n, y.Pointer);
             ops.ForEach(2, measure);
-            if (round == 1)
+
+            // Two rounds to warm up. Then the least of five counts: a collection in between, which any thread may cause, charges the unused
+            // rest of an allocation buffer to the thread.
+            for (var worker = 0; worker < 2; worker++)
             {
-                before = [.. bytes];
-                ops.ForEach(2, measure);
-                before = [.. bytes];
+                least[worker] = round < 2 ? long.MaxValue : Math.Min(least[worker], bytes[worker] - before[worker]);
+                before[worker] = bytes[worker];
             }
         }
 
-        // The measuring thread itself allocated the two copies of round 1.
-        Assert.That(bytes[1], Is.EqualTo(before![1]), "worker");
-        Assert.That(bytes[0] - before[0], Is.LessThanOrEqualTo(64), "caller");
+        Assert.That(least[0], Is.Zero, "caller");
+        Assert.That(least[1], Is.Zero, "worker");
     }
 
     [Test]

@@ -180,13 +180,14 @@ public sealed class SamplerTests
         int[] history = [1, 2, 3, 2];
         var sampler = new Sampler(new SamplingOptions { FrequencyPenalty = 0.1f, TypicalP = 0.9f, TopK = 0 }, 32_000);
         sampler.Sample(logits, history, 0);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var position = 1; position < 10; position++)
+        var sampled = Allocations.Of(() =>
         {
-            sampler.Sample(logits, history, position);
-        }
-
-        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+            for (var position = 1; position < 10; position++)
+            {
+                sampler.Sample(logits, history, position);
+            }
+        });
+        Assert.That(sampled, Is.Zero);
     }
 
     [TestCase(0u, 0u, 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u)]

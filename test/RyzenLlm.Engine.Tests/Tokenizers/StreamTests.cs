@@ -48,9 +48,7 @@ internal sealed class StreamTests
         var stream = new Utf8Stream();
         var stops = new StopMatcher(["\n\nUser:", "<|eot_id|>"]);
         Run();
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        Run();
-        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+        Assert.That(Allocations.Of(Run), Is.Zero);
 
         void Run()
         {

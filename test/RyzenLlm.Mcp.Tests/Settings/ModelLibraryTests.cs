@@ -39,7 +39,7 @@ public sealed class ModelLibraryTests
     [Test]
     public void TheDefaultIsChosenThenConfiguredThenTheShippedOneThenTheFirst()
     {
-        Assert.That(() => Library("m").Default(), Throws.InstanceOf<ModelNotFoundException>().With.Message.Contains("Put a GGUF file into"));
+        Assert.That(() => Library("m").Default(), Throws.InstanceOf<ModelNotFoundException>().With.Message.Contains("put a GGUF file into"));
         Assert.That(Library("m").TryDefault(), Is.Null);
         Touch("m/alpha.gguf", "m/beta.gguf");
         Assert.That(Library("m").Default().Name, Is.EqualTo("alpha"));
