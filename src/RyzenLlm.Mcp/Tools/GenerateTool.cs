@@ -16,6 +16,7 @@ internal sealed class GenerateTool : McpServerTool
     private readonly AppSettings _settings;
     private readonly ModelLibrary _library;
     private readonly LoadedModels _models;
+    private readonly ContextMemory _memory;
     private readonly TimeProvider _clock;
 
     private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer.");
@@ -32,6 +33,10 @@ internal sealed class GenerateTool : McpServerTool
     private readonly NumberParameter<long> _seed;
     private readonly TextListParameter _stop = new("stop", "Texts that end the generation; they are left out.", 16);
     private readonly NumberParameter<double> _deadline;
+    private readonly RememberParameter _remember = new(
+        "memory", "true recalls what was stored on the prompt, puts it before the prompt and stores prompt and answer; the name of a scope does so on that shelf only.");
+    private readonly NumberParameter<long> _memoryBudget;
+    private readonly TextParameter _session = new("session", "With memory: the conversation that the new turns belong to; one per server run if empty.", "", maxLength: 1000);
     private readonly ToolParameter[] _parameters;
 
     /// <summary>A result.</summary>
@@ -44,11 +49,13 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("Tokens generated.")] int CompletionTokens,
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
-        [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds);
+        [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds,
+        [property: Description("With memory: ids of the units put before the prompt.")] string[]? Recalled,
+        [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
-    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock)
+    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, TimeProvider clock)
     {
-        (_settings, _library, _models, _clock) = (settings, library, models, clock);
+        (_settings, _library, _models, _memory, _clock) = (settings, library, models, memory, clock);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
         _temperature = new("temperature", "0 always takes the most probable token; higher is more varied.", 0, 10, Exact(defaults.Temperature));
@@ -58,7 +65,12 @@ internal sealed class GenerateTool : McpServerTool
         _repetitionPenalty = new("repetition_penalty", "Above 1 weakens tokens already seen.", 0.01, 10, Exact(defaults.RepetitionPenalty));
         _seed = new("seed", "The same seed and arguments give the same text.", 0, 9007199254740991, defaults.Seed);
         _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, 3600, settings.Server.DeadlineSeconds);
-        _parameters = [_prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _deadline];
+        _memoryBudget = new("memory_budget", "With memory: tokens of recalled text at most.", 64, 1_000_000, Math.Max(64, settings.Memory.Budget));
+        _parameters =
+        [
+            _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _deadline, _remember,
+            _memoryBudget, _session,
+        ];
         ProtocolTool = new Tool
         {
             Name = "generate",
@@ -66,10 +78,10 @@ internal sealed class GenerateTool : McpServerTool
             Description =
                 "Generates text with a small language model on this computer, offline. Returns the text, why it stopped "
                 + "(stop, eos, length, deadline) and the speed. Answers within deadline_seconds with what there is. "
-                + "Same arguments and seed, same text.",
+                + "Same arguments and seed, same text. With memory it recalls earlier context on the prompt and stores the new turns.",
             InputSchema = ToolArguments.Schema(_parameters),
             OutputSchema = ToolJson.Schema<GeneratedText>(),
-            Annotations = new ToolAnnotations { ReadOnlyHint = true, DestructiveHint = false, IdempotentHint = true, OpenWorldHint = false },
+            Annotations = new ToolAnnotations { ReadOnlyHint = false, DestructiveHint = false, IdempotentHint = false, OpenWorldHint = false },
         };
     }
 
@@ -85,13 +97,14 @@ internal sealed class GenerateTool : McpServerTool
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var entry = _library.Resolve(arguments.Get(_model));
         var asked = Request(arguments);
+        var memory = Memory(arguments);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
         GenerationResult result;
         try
         {
-            result = await RunAsync(entry, asked, progress, cancellationToken).ConfigureAwait(false);
+            result = await RunAsync(entry, asked, memory, progress, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -101,8 +114,23 @@ internal sealed class GenerateTool : McpServerTool
         }
 
         cancellationToken.ThrowIfCancellationRequested();
-        return Answer(entry, result);
+        if (memory is not null)
+        {
+            await memory.StoreAsync(arguments.Get(_prompt), entry.Name, result.Text, cancellationToken).ConfigureAwait(false);
+        }
+
+        return Answer(entry, result, memory);
     }
+
+    private GenerationMemory? Memory(ToolArguments arguments) => arguments.Get(_remember) switch
+    {
+        RememberParameter.Off => null,
+        var scope => new(
+            _memory,
+            scope == RememberParameter.All ? null : scope,
+            arguments.GetOptional(_session) ?? _memory.Session,
+            (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget)),
+    };
 
     private GenerationRequest Request(ToolArguments arguments)
     {
@@ -126,7 +154,8 @@ internal sealed class GenerateTool : McpServerTool
     }
 
     // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
-    private async Task<GenerationResult> RunAsync(ModelEntry entry, GenerationRequest asked, GenerationProgress progress, CancellationToken cancel)
+    private async Task<GenerationResult> RunAsync(
+        ModelEntry entry, GenerationRequest asked, GenerationMemory? memory, GenerationProgress progress, CancellationToken cancel)
     {
         var began = _clock.GetTimestamp();
         using var loadDeadline = new CancellationTokenSource(asked.Deadline, _clock);
@@ -144,6 +173,7 @@ internal sealed class GenerateTool : McpServerTool
         using (lease)
         {
             progress.Loaded(lease.Scheduler);
+            asked = memory is null ? asked : await memory.AddPackAsync(asked, lease.Scheduler.Model, cancel).ConfigureAwait(false);
             var left = asked.Deadline - _clock.GetElapsedTime(began);
             asked = asked with { Deadline = left > TimeSpan.Zero ? left : TimeSpan.Zero };
             return await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
@@ -175,7 +205,7 @@ internal sealed class GenerateTool : McpServerTool
         }
     }
 
-    private static CallToolResult Answer(ModelEntry entry, GenerationResult result)
+    private static CallToolResult Answer(ModelEntry entry, GenerationResult result, GenerationMemory? memory)
     {
         var output = new GeneratedText(
             result.Text,
@@ -185,7 +215,9 @@ internal sealed class GenerateTool : McpServerTool
             result.GeneratedTokens,
             Math.Round(result.PromptTokensPerSecond, 2),
             Math.Round(result.DecodeTokensPerSecond, 2),
-            result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null);
+            result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
+            memory?.Recalled,
+            memory?.Problem);
         return new()
         {
             Content = [new TextContentBlock { Text = result.Text }],
