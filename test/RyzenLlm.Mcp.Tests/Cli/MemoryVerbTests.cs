@@ -41,10 +41,19 @@ public sealed class MemoryVerbTests
         Assert.That(Strings(lines[1].GetProperty("retrieved")), Is.EqualTo(new[] { "c2/D1:1" }), "nothing of the other conversation");
 
         var evaluated = await Json("eval", "--dialogues", dialogue, "--questions", questions, "--out", _folder);
-        Assert.That(evaluated.GetProperty("recall_at10").GetDouble(), Is.EqualTo(1));
-        Assert.That(evaluated.GetProperty("foreign_at10").GetDouble(), Is.Zero);
-        Assert.That(await File.ReadAllTextAsync(Path.Combine(_folder, "tables.md")), Does.Contain("| single-hop | 2 | 100.0"));
+        Assert.That(evaluated.GetProperty("quality").GetProperty("recall_at10").GetDouble(), Is.EqualTo(1));
+        Assert.That(evaluated.GetProperty("quality").GetProperty("foreign_at10").GetDouble(), Is.Zero);
+        Assert.That(await File.ReadAllTextAsync(Path.Combine(_folder, "tables.md")), Does.Contain("| single-hop | 2 | 100.0").And.Contain("| full | 3 | 100.0 | 100.0 |"));
         Assert.That(await File.ReadAllTextAsync(Path.Combine(_folder, "recall-by-budget.svg")), Does.StartWith("<svg"));
+    }
+
+    [Test]
+    public async Task TimesAreMeasuredBySize()
+    {
+        var times = (await Json("eval", "--latency", "30", "60", "--out", _folder)).GetProperty("latency");
+        Assert.That(times.EnumerateArray().Select(t => t.GetProperty("units").GetInt32()), Is.EqualTo(new[] { 30, 60 }));
+        Assert.That(times[0].GetProperty("recall_median").GetDouble(), Is.Positive);
+        Assert.That(await File.ReadAllTextAsync(Path.Combine(_folder, "latency-by-size.svg")), Does.Contain("recall"));
     }
 
     [Test]

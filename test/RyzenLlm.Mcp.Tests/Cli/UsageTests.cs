@@ -16,6 +16,8 @@ public sealed class UsageTests
     [TestCase("memory recall --queries q.jsonl", "--queries and --out go together")]
     [TestCase("memory recall x --top 500", "--top is 500 but must be from 1 to 200")]
     [TestCase("memory migrate", "--to")]
+    [TestCase("memory eval", "Give --dialogues FILE and --questions FILE, --latency N, or all")]
+    [TestCase("memory eval --latency 0", "--latency takes numbers from 1 to 10000000")]
     [TestCase("frobnicate", "frobnicate")]
     public async Task WrongUsageExitsWith2(string arguments, string message) => await AssertFails(arguments, 2, message);
 
