@@ -78,7 +78,7 @@ public sealed record Rsu
     [VectorStoreData(IsIndexed = true, StorageName = "hash")]
     public string Hash { get; init; } = "";
 
-    /// <summary>Two min-hashes of the stems; near-equal texts share one with high probability.</summary>
+    /// <summary>Two keys made of min-hashes of the stems; near-equal texts share one with high probability.</summary>
     [VectorStoreData(IsIndexed = true, StorageName = "sketch")]
     public string[] Sketch { get; init; } = [];
 

@@ -134,8 +134,12 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
         await collection.UpsertAsync(write.Values, cancellationToken).ConfigureAwait(false);
         return before with
         {
-            Ids = ids, Stored = before.Stored + stored, Merged = before.Merged + merged, Linked = before.Linked + linked,
-            Superseded = before.Superseded + superseded, Secrets = before.Secrets + units.Count(u => u.Kinds.HasFlag(RsuKinds.Secret)),
+            Ids = ids,
+            Stored = before.Stored + stored,
+            Merged = before.Merged + merged,
+            Linked = before.Linked + linked,
+            Superseded = before.Superseded + superseded,
+            Secrets = before.Secrets + units.Count(u => u.Kinds.HasFlag(RsuKinds.Secret)),
         };
     }
 
@@ -156,7 +160,7 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
         return rated;
     }
 
-    /// <summary>Stored units that could equal one of the batch, by id or by a shared min-hash, in one read.</summary>
+    /// <summary>Stored units that could equal one of the batch, by id or by a shared sketch key, in one read.</summary>
     private async Task<Dictionary<Guid, Rsu>> CandidatesAsync(Rsu[] units, CancellationToken cancellationToken)
     {
         var known = new Dictionary<Guid, Rsu>();

@@ -65,13 +65,13 @@ public sealed unsafe class OpsTests(string path)
     }
 
     [Test]
-    public void Products_AllocateNothingOnceWarm([Values] bool wholePrompt)
+    public void Products_AllocateNothingOnceWarm([Values] bool wholePrompt, [Values] Precision precision)
     {
         var kernels = Paths.Get(path);
         var n = wholePrompt ? 50 : 1;
         var formats = QuantFormat.All.Where(f => Columns % f.BlockLength == 0).Select(f => Weights(f.Type)).ToArray();
         var ternary = Weights(QuantType.I2_S);
-        using var ops = new Ops(kernels, 2);
+        using var ops = new Ops(kernels, 2) { Precision = precision };
         using var x = Data.Uniform(1, n * Columns);
         using var y = new Data.Operand(n * Rows);
         using var q = new QuantizedRows(n, Columns);

@@ -1,4 +1,6 @@
 using System.Runtime.InteropServices;
+using RyzenLlm.Engine.Decoding.Constraints;
+using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
 
@@ -8,6 +10,10 @@ namespace RyzenLlm.Engine.Decoding;
 /// Continues one sequence token by token. Works in two halves around a forward pass that may serve other sequences too:
 /// <see cref="AddRows"/> puts in the next prompt chunk or the latest token, <see cref="TakeLogits"/> samples what follows.
 /// </summary>
+/// <remarks>
+/// With a <see cref="Speculator"/> the latest token is followed by a tree of guesses, and <see cref="TakeLogits"/> walks down that tree for as
+/// long as the sampler confirms it. Every token is drawn from the same logits with the same noise as without, so the sequence is the same.
+/// </remarks>
 /// <remarks>Allocates nothing per token while the sequence fits the room reserved for it.</remarks>
 public sealed class Decoder
 {
@@ -21,7 +27,14 @@ public sealed class Decoder
     private readonly IReadOnlySet<int> _endTokens;
     private readonly int _maxTokens;
     private readonly List<int> _tokens;
-    private int _logitsRow = -1;
+    private readonly Speculator? _speculator;
+    private readonly Constraint? _constraint;
+    private readonly int[] _guesses;
+    private int _logitsRow = -1; // row of the latest token, if its logits are there and not sampled yet
+    private int _settledRow = -1; // last row of this step that is certainly part of the text
+    private int _node;           // node of that row in the tree
+    private bool _guessed;       // whether this step has a tree
+    private int _state;          // of the constraint
 
     /// <summary>A continuation of <paramref name="prompt"/>.</summary>
     /// <param name="session">Its state; the first <see cref="Session.Position"/> tokens of the prompt are already in it.</param>
@@ -29,10 +42,20 @@ public sealed class Decoder
     /// <param name="sampler">Chooses the tokens; logits beyond its vocabulary are padding of the output matrix.</param>
     /// <param name="endTokens">Tokens after which nothing follows.</param>
     /// <param name="maxTokens">Tokens to generate at most, at least 1.</param>
+    /// <param name="speculator">Guesses ahead, or null; disposed of by its owner.</param>
+    /// <param name="constraint">What the generated text must match, or null.</param>
     /// <exception cref="ArgumentException">
-    /// The prompt is empty, leaves no room in the context of a transformer, or is already wholly in the session.
+    /// The prompt is empty, leaves no room in the context of a transformer, or is already wholly in the session; or no text that satisfies the
+    /// constraint is as short as <paramref name="maxTokens"/>.
     /// </exception>
-    public Decoder(Session session, ReadOnlySpan<int> prompt, Sampler sampler, IReadOnlySet<int> endTokens, int maxTokens)
+    public Decoder(
+        Session session,
+        ReadOnlySpan<int> prompt,
+        Sampler sampler,
+        IReadOnlySet<int> endTokens,
+        int maxTokens,
+        Speculator? speculator = null,
+        Constraint? constraint = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxTokens, 1);
         var info = session.Model.Info;
@@ -59,9 +82,18 @@ public sealed class Decoder
         _maxTokens = info.IsRecurrent ? maxTokens : Math.Min(maxTokens, info.ContextLength - prompt.Length);
         _tokens = new(prompt.Length + Math.Min(_maxTokens, ReservedTokens));
         _tokens.AddRange(prompt);
+        _constraint = constraint;
+        _state = constraint?.Begin(_maxTokens) ?? 0;
+        _speculator = speculator;
+        _guesses = speculator is null ? [] : new int[DraftTree.Capacity];
+        speculator?.Begin(sampler.VocabularySize, endTokens, constraint);
+        if (constraint is not null && constraint.IsComplete(_state, _maxTokens))
+        {
+            Finish = FinishReason.Eos; // nothing but the empty text satisfies it
+        }
     }
 
-    /// <summary>State of the sequence. It lags one token behind <see cref="Tokens"/>: the latest has not been computed.</summary>
+    /// <summary>State of the sequence. It lags behind <see cref="Tokens"/>: the latest has not been computed, nor those before it that a constraint forced.</summary>
     public Session Session { get; }
 
     /// <summary>Tokens of the prompt.</summary>
@@ -76,6 +108,8 @@ public sealed class Decoder
     /// <summary>Why nothing more follows, or null while something does.</summary>
     public FinishReason? Finish { get; private set; }
 
+    private int Remaining => _maxTokens - GeneratedTokens;
+
     /// <summary>Adds the rows of the next step.</summary>
     public void AddRows(Batch batch)
     {
@@ -86,43 +120,136 @@ public sealed class Decoder
 
         var begin = Session.Position;
         var end = Math.Min(_tokens.Count, (begin / ChunkRows * ChunkRows) + ChunkRows);
+        var guesses = begin >= PromptTokens && end == _tokens.Count && _speculator is not null
+            ? _speculator.Guess(Tokens, end - begin, GuessDepth, _state, Remaining, _guesses)
+            : -1;
+        _guessed = guesses >= 0;
         _logitsRow = -1;
+        _node = DraftTree.Root;
         for (var position = begin; position < end; position++)
         {
             var last = position == _tokens.Count - 1;
-            var row = batch.Add(Session, _tokens[position], logits: last);
+            var row = batch.Add(Session, _tokens[position], logits: last, tentative: guesses > 0);
             _logitsRow = last ? row : -1;
+        }
+
+        _settledRow = _logitsRow;
+        for (var i = 0; i < guesses; i++)
+        {
+            var tree = _speculator!.Tree;
+            var node = tree[_guesses[i]];
+            var parent = node.Parent < 0 ? _logitsRow : tree[node.Parent].Row;
+            tree.SetRow(_guesses[i], batch.Add(Session, node.Token, logits: true, parent, tentative: true));
         }
     }
 
-    /// <summary>After the forward pass: samples if the prompt is complete.</summary>
+    /// <summary>After the forward pass: the next token of this step. To be called until there is none.</summary>
     /// <param name="batch">The batch given to <see cref="AddRows"/>.</param>
     /// <param name="token">The new token, an end token included.</param>
     /// <returns>Whether there is a new token.</returns>
     public bool TakeLogits(Batch batch, out int token)
     {
         token = -1;
-        if (_logitsRow < 0)
+        if (Finish is not null || GeneratedTokens == 0 && _logitsRow < 0)
         {
             return false;
         }
 
-        token = _sampler.Sample(batch.Logits(_logitsRow)[.._sampler.VocabularySize], Tokens, _tokens.Count);
-        if (_endTokens.Contains(token))
+        if (_guessed && _node == DraftTree.Root && _logitsRow >= 0)
         {
-            Finish = FinishReason.Eos;
-            return true;
+            _speculator!.OpenStep(batch.Count);
         }
 
-        _tokens.Add(token);
-        if (GeneratedTokens >= _maxTokens)
+        // What the constraint leaves no choice about needs no logits; rows for it come with the next step if it was not guessed.
+        token = _constraint?.Forced(_state, Remaining) ?? -1;
+        if (token < 0 && _logitsRow < 0)
         {
-            Finish = FinishReason.Length;
+            return false;
         }
 
+        if (token < 0)
+        {
+            var allowed = _constraint is null ? default : _constraint.Allowed(_state, Remaining);
+            token = _sampler.Sample(Logits(batch, _logitsRow), Tokens, _tokens.Count, allowed);
+        }
+
+        Take(batch, token);
         return true;
     }
 
     /// <summary>Ends the sequence from outside, for this reason.</summary>
-    public void End(FinishReason reason) => Finish = reason;
+    public void End(FinishReason reason)
+    {
+        Finish = reason;
+        Settle();
+    }
+
+    private ReadOnlySpan<float> Logits(Batch batch, int row) => batch.Logits(row)[.._sampler.VocabularySize];
+
+    // Guesses deeper than what may still be generated, or than the context holds, are of no use.
+    private int GuessDepth
+    {
+        get
+        {
+            var info = Session.Model.Info;
+            return info.IsRecurrent ? Remaining - 1 : Math.Min(Remaining - 1, info.ContextLength - _tokens.Count);
+        }
+    }
+
+    private void Take(Batch batch, int token)
+    {
+        var row = _logitsRow;
+        _settledRow = row >= 0 ? row : _settledRow;
+        if (_guessed && row >= 0)
+        {
+            _speculator!.Observe(_node, _tokens[^1], Logits(batch, row), token);
+        }
+
+        if (_endTokens.Contains(token))
+        {
+            End(FinishReason.Eos);
+            return;
+        }
+
+        _tokens.Add(token);
+        _state = _constraint?.Next(_state, token, Remaining + 1) ?? 0;
+        if (_constraint is not null && _constraint.IsComplete(_state, Math.Max(1, Remaining)))
+        {
+            End(FinishReason.Eos);
+        }
+        else if (Remaining == 0)
+        {
+            End(FinishReason.Length);
+        }
+        else if (row >= 0)
+        {
+            GoOn(token);
+        }
+    }
+
+    // To the guess that was right, or out of the tree.
+    private void GoOn(int token)
+    {
+        var child = _guessed ? _speculator!.Tree.Find(_node, token) : DraftTree.Refused;
+        if (child >= 0 && _speculator!.Tree[child].Row >= 0)
+        {
+            _speculator.Accept();
+            _node = child;
+            _logitsRow = _speculator.Tree[child].Row;
+        }
+        else
+        {
+            Settle();
+        }
+    }
+
+    // The path walked becomes part of the sequence; as ever, all but the latest token.
+    private void Settle()
+    {
+        _logitsRow = -1;
+        if (Session.HasPendingTree)
+        {
+            Session.Accept(_settledRow);
+        }
+    }
 }

@@ -1,3 +1,6 @@
+using RyzenLlm.Engine.Decoding.Constraints;
+using RyzenLlm.Engine.Decoding.Speculation;
+using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Tokenizers;
 
@@ -20,6 +23,18 @@ public sealed record GenerationRequest
 
     /// <summary>Texts that end the generation and are left out of it, beside those of the template.</summary>
     public IReadOnlyList<string> Stop { get; init; } = [];
+
+    /// <summary>What the text must be, or null. Replaces stop texts: it alone says where the text ends.</summary>
+    public OutputConstraint? Constraint { get; init; }
+
+    /// <summary>Which drafts may guess ahead; the text is the same.</summary>
+    public SpeculationMode Speculation { get; init; } = SpeculationMode.Auto;
+
+    /// <summary>
+    /// A model of the same vocabulary that drafts, or null. Loaded for this purpose alone: it is used on the thread of the model it drafts for,
+    /// and must outlive the request.
+    /// </summary>
+    public LanguageModel? DraftModel { get; init; }
 
     /// <summary>Time after which what there is comes back, waiting included.</summary>
     public TimeSpan Deadline { get; init; } = Timeout.InfiniteTimeSpan;
@@ -69,6 +84,9 @@ public sealed record GenerationResult
 
     /// <summary>Tokens generated per second after the first; 0 for fewer than two tokens.</summary>
     public double DecodeTokensPerSecond => Rate(GeneratedTokens - 1, DecodeTime);
+
+    /// <summary>What speculation did; null where it was off.</summary>
+    public SpeculationReport? Speculation { get; init; }
 
     private static double Rate(int tokens, TimeSpan time) => tokens > 0 && time > TimeSpan.Zero ? tokens / time.TotalSeconds : 0;
 }

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using RyzenLlm.Engine.Decoding.Constraints;
+using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sessions;
 
@@ -15,6 +17,8 @@ public sealed class Scheduler : IDisposable
     private readonly TimeProvider _clock;
     private readonly int _queueLimit;
     private readonly Thread _thread;
+    private readonly Experience _experience;
+    private readonly ConstraintCache _constraints;
     private int _pending;
 
     /// <summary>Takes over a model, which is disposed of with the scheduler.</summary>
@@ -25,6 +29,8 @@ public sealed class Scheduler : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(queueLimit, 1);
         Model = model;
+        _experience = new(model);
+        _constraints = new(model);
         _queueLimit = queueLimit;
         _clock = clock ?? TimeProvider.System;
         _thread = new Thread(Serve) { IsBackground = true, Name = $"model {model.Info.Name}" };
@@ -115,7 +121,7 @@ public sealed class Scheduler : IDisposable
 
     private GenerationResult Generate(Entry entry, Batch batch)
     {
-        using var generator = new TextGenerator(Model, entry.Request, entry.Sink, _clock, entry.Submitted);
+        using var generator = new TextGenerator(Model, _experience, _constraints, entry.Request, entry.Sink, _clock, entry.Submitted);
         try
         {
             while (!generator.Finished)

@@ -1,4 +1,6 @@
 using System.Text;
+using RyzenLlm.Engine.Decoding.Constraints;
+using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
@@ -14,6 +16,8 @@ internal sealed class TextGenerator : IDisposable
 {
     private readonly ITokenizer _tokenizer;
     private readonly Decoder _decoder;
+    private readonly Speculator? _speculator;
+    private readonly IReadOnlySet<int> _endTokens;
     private readonly Utf8Stream _characters = new();
     private readonly StopMatcher _stops;
     private readonly StringBuilder _text = new();
@@ -26,19 +30,35 @@ internal sealed class TextGenerator : IDisposable
 
     /// <summary>Reads the request and opens a session; nothing is computed yet.</summary>
     /// <param name="model">A model with a vocabulary.</param>
+    /// <param name="experience">What speculation has learned with it.</param>
+    /// <param name="constraints">Constraints for its vocabulary.</param>
     /// <param name="request">The request.</param>
     /// <param name="sink">Receives every step, or null.</param>
     /// <param name="clock">Time for the measurements.</param>
     /// <param name="submitted">Timestamp of the request.</param>
     /// <exception cref="ArgumentException">The request cannot be served; the message says what to change.</exception>
-    public TextGenerator(LanguageModel model, GenerationRequest request, GenerationSink? sink, TimeProvider clock, long submitted)
+    public TextGenerator(
+        LanguageModel model,
+        Experience experience,
+        ConstraintCache constraints,
+        GenerationRequest request,
+        GenerationSink? sink,
+        TimeProvider clock,
+        long submitted)
     {
         _tokenizer = model.Tokenizer
             ?? throw new ArgumentException($"{model.Info.Name} has no vocabulary, so it cannot read or write text: choose another model.");
         var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, _tokenizer);
         var prompt = _tokenizer.Encode(template.Render(request.Turns));
         var sampler = new Sampler(request.Sampling, _tokenizer.VocabularySize);
-        _stops = new([.. request.Stop, .. template.StopStrings]);
+        var constraint = request.Constraint is { } wanted ? constraints[wanted] : null;
+        if (constraint is not null && request.Stop.Count > 0)
+        {
+            throw new ArgumentException($"Stop texts could cut off what {request.Constraint!.Description} asks for: leave one of the two out.");
+        }
+
+        _endTokens = template.EndTokens(_tokenizer);
+        _stops = constraint is not null ? new([]) : new([.. request.Stop, .. template.StopStrings]);
         _sink = sink;
         _clock = clock;
         _submitted = submitted;
@@ -46,10 +66,16 @@ internal sealed class TextGenerator : IDisposable
         var session = model.CreateSession();
         try
         {
-            _decoder = new(session, prompt, sampler, template.EndTokens(_tokenizer), request.MaxTokens);
+            if (request.Speculation != SpeculationMode.Off)
+            {
+                _speculator = new(experience.Drafts(request.Speculation, request.DraftModel, request.Sampling, clock), experience.Costs, clock);
+            }
+
+            _decoder = new(session, prompt, sampler, _endTokens, request.MaxTokens, _speculator, constraint);
         }
         catch
         {
+            _speculator?.Dispose();
             session.Dispose();
             throw;
         }
@@ -61,22 +87,23 @@ internal sealed class TextGenerator : IDisposable
     /// <summary>Adds the rows of the next step.</summary>
     public void AddRows(Batch batch) => _decoder.AddRows(batch);
 
-    /// <summary>After the forward pass: takes the new token, if there is one, and passes on the text that it completes.</summary>
+    /// <summary>After the forward pass: takes the new tokens, if there are any, and passes on the text that they complete.</summary>
     public void Advance(Batch batch)
     {
-        if (!_decoder.TakeLogits(batch, out var token))
+        while (_decoder.TakeLogits(batch, out var token))
         {
-            return;
-        }
+            _lastToken = _clock.GetTimestamp();
+            _firstToken ??= _lastToken;
+            if (_endTokens.Contains(token))
+            {
+                return;
+            }
 
-        _lastToken = _clock.GetTimestamp();
-        _firstToken ??= _lastToken;
-        if (_decoder.Finish != FinishReason.Eos)
-        {
             Emit(_tokenizer.IsSpecial(token) ? [] : _stops.Push(_characters.Push(_tokenizer.TokenBytes(token))), token);
             if (_stops.Stopped)
             {
                 _decoder.End(FinishReason.Stop); // also where the last token allowed completed it
+                return;
             }
         }
     }
@@ -99,11 +126,16 @@ internal sealed class TextGenerator : IDisposable
             TimeToFirstToken = _firstToken is { } first ? _clock.GetElapsedTime(_submitted, first) : null,
             PromptTime = _firstToken is { } read ? _clock.GetElapsedTime(_started, read) : TimeSpan.Zero,
             DecodeTime = _firstToken is { } begun ? _clock.GetElapsedTime(begun, _lastToken) : TimeSpan.Zero,
+            Speculation = _speculator?.Report(),
         };
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _decoder.Session.Dispose();
+    public void Dispose()
+    {
+        _speculator?.Dispose();
+        _decoder.Session.Dispose();
+    }
 
     private void Emit(ReadOnlySpan<char> text, int token)
     {

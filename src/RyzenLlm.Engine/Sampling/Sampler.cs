@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace RyzenLlm.Engine.Sampling;
 
 /// <summary>
@@ -18,7 +20,7 @@ public sealed class Sampler
 
     private readonly SamplingOptions _options;
     private readonly bool _penalizes;
-    private readonly float[] _adjusted;
+    private float[] _adjusted;
     private readonly int[] _occurrences;
     private readonly float[] _keys;
     private readonly Candidate[] _candidates;
@@ -54,15 +56,11 @@ public sealed class Sampler
     /// <param name="logits">One row of logits; not changed.</param>
     /// <param name="history">All tokens before it, prompt included, oldest first.</param>
     /// <param name="position">0-based position in its sequence of the token to choose.</param>
+    /// <param name="allowed">Bit t % 64 of word t / 64 says whether token t may be chosen; empty allows all. Applied before everything else.</param>
     /// <exception cref="InvalidOperationException">No token can be chosen: every logit is NaN or negative infinity.</exception>
-    public int Sample(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, long position)
+    public int Sample(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, long position, ReadOnlySpan<ulong> allowed = default)
     {
-        if (logits.Length != VocabularySize)
-        {
-            throw new ArgumentException($"Expected {VocabularySize} logits, found {logits.Length}.", nameof(logits));
-        }
-
-        var scores = _adjusted.Length > 0 ? Adjust(logits, history) : logits;
+        var scores = Scores(logits, history, allowed);
         var best = ArgMax(scores);
         if (_options.Temperature == 0)
         {
@@ -71,6 +69,38 @@ public sealed class Sampler
 
         Filter(scores, scores[best]);
         return Draw(scores, best, position);
+    }
+
+    /// <summary>
+    /// The tokens that win the draw, its runner-up and so on: the first is what <see cref="Sample"/> returns, the others are what it would
+    /// return were those before them forbidden after the filters.
+    /// </summary>
+    /// <param name="logits">One row of logits; not changed.</param>
+    /// <param name="history">All tokens before it, prompt included, oldest first.</param>
+    /// <param name="position">0-based position in its sequence of the token to choose.</param>
+    /// <param name="allowed">As for <see cref="Sample"/>.</param>
+    /// <param name="ids">Receives the tokens.</param>
+    /// <param name="keys">Receives what they were ranked by: log-probability ratios plus noise, or logits without noise at temperature 0.</param>
+    /// <returns>How many there are, at least 1 and at most the length of <paramref name="ids"/>.</returns>
+    /// <exception cref="InvalidOperationException">No token can be chosen: every logit is NaN or negative infinity.</exception>
+    public int Rank(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, long position, ReadOnlySpan<ulong> allowed, Span<int> ids, Span<double> keys)
+    {
+        var scores = Scores(logits, history, allowed);
+        var best = ArgMax(scores);
+        if (_options.Temperature > 0)
+        {
+            Filter(scores, scores[best]);
+            return RankNoisy(scores, best, position, ids, keys);
+        }
+
+        Span<Candidate> likeliest = stackalloc Candidate[ids.Length];
+        var count = Candidate.Select(scores, likeliest);
+        for (var i = 0; i < count; i++)
+        {
+            (ids[i], keys[i]) = (likeliest[i].Id, likeliest[i].Key);
+        }
+
+        return count;
     }
 
     /// <summary>Index of the largest value, the first of equals.</summary>
@@ -91,9 +121,29 @@ public sealed class Sampler
         return best >= 0 ? best : throw new InvalidOperationException("No token can be chosen: every logit is NaN or negative infinity.");
     }
 
-    private ReadOnlySpan<float> Adjust(ReadOnlySpan<float> logits, ReadOnlySpan<int> history)
+    private ReadOnlySpan<float> Scores(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, ReadOnlySpan<ulong> allowed)
+    {
+        if (logits.Length != VocabularySize)
+        {
+            throw new ArgumentException($"Expected {VocabularySize} logits, found {logits.Length}.", nameof(logits));
+        }
+
+        if (!allowed.IsEmpty && _adjusted.Length == 0)
+        {
+            _adjusted = new float[VocabularySize];
+        }
+
+        return _adjusted.Length > 0 ? Adjust(logits, history, allowed) : logits;
+    }
+
+    private ReadOnlySpan<float> Adjust(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, ReadOnlySpan<ulong> allowed)
     {
         logits.CopyTo(_adjusted);
+        if (!allowed.IsEmpty)
+        {
+            Forbid(_adjusted, allowed);
+        }
+
         foreach (var (token, bias) in _options.LogitBias)
         {
             _adjusted[token] += bias;
@@ -123,6 +173,29 @@ public sealed class Sampler
         }
 
         return _adjusted;
+    }
+
+    private static void Forbid(Span<float> scores, ReadOnlySpan<ulong> allowed)
+    {
+        scores[Math.Min(scores.Length, allowed.Length * 64)..].Fill(float.NegativeInfinity);
+        for (var word = 0; word < allowed.Length; word++)
+        {
+            var block = scores[(word * 64)..Math.Min(scores.Length, (word * 64) + 64)];
+            if (allowed[word] == 0)
+            {
+                block.Fill(float.NegativeInfinity);
+                continue;
+            }
+
+            for (var forbidden = ~allowed[word]; forbidden != 0; forbidden &= forbidden - 1)
+            {
+                var bit = BitOperations.TrailingZeroCount(forbidden);
+                if (bit < block.Length)
+                {
+                    block[bit] = float.NegativeInfinity;
+                }
+            }
+        }
     }
 
     // Leaves the surviving tokens in _candidates[.._kept], best first, or sets _all where nothing narrowed the vocabulary.
@@ -298,5 +371,43 @@ public sealed class Sampler
         }
 
         return best;
+    }
+
+    // As Draw, keeping the best few in order by insertion.
+    private int RankNoisy(ReadOnlySpan<float> scores, int likeliest, long position, Span<int> ids, Span<double> keys)
+    {
+        var scale = 1 / (double)_options.Temperature;
+        double highest = scores[likeliest];
+        var count = _all ? scores.Length : _kept;
+        var ranked = 0;
+        for (var i = 0; i < count; i++)
+        {
+            var id = _all ? i : _candidates[i].Id;
+            var score = (scores[id] - highest) * scale;
+            var uniform = Noise.Uniform(_options.Seed, position, id);
+            if (!(score > double.NegativeInfinity) || (ranked == ids.Length && keys[ranked - 1] - score >= RejectMargin && 1 - uniform >= RejectBound))
+            {
+                continue;
+            }
+
+            score += Noise.ToGumbel(uniform);
+            var at = ranked;
+            while (at > 0 && (score > keys[at - 1] || (score == keys[at - 1] && id < ids[at - 1])))
+            {
+                at--;
+            }
+
+            if (at == ids.Length)
+            {
+                continue;
+            }
+
+            ranked = Math.Min(ranked + 1, ids.Length);
+            ids[at..(ranked - 1)].CopyTo(ids[(at + 1)..]);
+            keys[at..(ranked - 1)].CopyTo(keys[(at + 1)..]);
+            (ids[at], keys[at]) = (id, score);
+        }
+
+        return ranked;
     }
 }

@@ -50,9 +50,10 @@ public sealed unsafe class Batch : IDisposable
     /// <param name="logits">Whether to compute the logits after it.</param>
     /// <param name="parent">Row index of the preceding token, <see cref="Previous"/> or <see cref="Head"/>.</param>
     /// <param name="mark">Keep the state after this token as a rewind target.</param>
+    /// <param name="tentative">The session's rows are a guess: they wait for <see cref="Session.Accept"/> even if they form a chain.</param>
     /// <exception cref="ArgumentException">The parent is no earlier row of the session, the session has an unresolved tree, or its context is full.</exception>
     /// <exception cref="InvalidOperationException">The batch was computed and not cleared since.</exception>
-    public int Add(Session session, int token, bool logits = false, int parent = Previous, bool mark = false)
+    public int Add(Session session, int token, bool logits = false, int parent = Previous, bool mark = false, bool tentative = false)
     {
         if (_computed)
         {
@@ -69,7 +70,7 @@ public sealed unsafe class Batch : IDisposable
         };
         var row = _rows.Count;
         var position = before < 0 ? session.Position : _rows[before].Position + 1;
-        var ordinal = session.Append(row, before, position);
+        var ordinal = session.Append(row, before, position, tentative);
         _rows.Add(new(session, token, position, before, ordinal, logits ? _logitsRows++ : -1, mark));
         return row;
     }

@@ -24,7 +24,7 @@ public abstract class Session : IDisposable
     /// <summary>Whether a computed tree waits for <see cref="Accept"/>.</summary>
     public bool HasPendingTree { get; private set; }
 
-    /// <summary>Whether the rows in the present batch form more than one chain from the head.</summary>
+    /// <summary>Whether the rows in the present batch form more than one chain from the head, or are a guess: then they wait for <see cref="Accept"/>.</summary>
     internal bool IsBranched { get; private set; }
 
     /// <summary>Rows of this session in the present batch.</summary>
@@ -103,10 +103,10 @@ public abstract class Session : IDisposable
         latest = _latest;
     }
 
-    internal int Append(int row, int parent, int position)
+    internal int Append(int row, int parent, int position, bool tentative)
     {
         Admit(position);
-        IsBranched |= parent != _latest;
+        IsBranched |= tentative || parent != _latest;
         _latest = row;
         _queued = true;
         return _rows++;

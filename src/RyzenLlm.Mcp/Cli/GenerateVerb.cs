@@ -18,7 +18,8 @@ internal static class GenerateVerb
         string FinishReason,
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
-        double? TimeToFirstTokenSeconds);
+        double? TimeToFirstTokenSeconds,
+        SpeculationFacts? Speculation);
 
     public static Command Create()
     {
@@ -35,6 +36,22 @@ internal static class GenerateVerb
         verb.Add(text);
         var common = new CommonOptions(verb).WithModel().WithJson("Print one JSON object at the end instead of the text.").WithThreads().WithKernels();
         AddSamplingOptions(common);
+        var draft = new Option<string>("--draft") { Description = "Model of the same vocabulary that guesses ahead; the one that the model's card names if absent.", HelpName = "NAME|PATH" };
+        var speculate = new Option<string>("--speculate")
+        {
+            Description = "What guesses ahead; the text is the same. auto: all that pays, off: nothing, lookup: repetitions, recycle: earlier candidates, draft: the draft model.",
+            HelpName = string.Join('|', Guidance.Modes),
+            DefaultValueFactory = _ => Guidance.Modes[0],
+        };
+        speculate.AcceptOnlyFromAmong(Guidance.Modes);
+        var schema = new Option<string>("--json-schema") { Description = "The text will be JSON that satisfies this schema: JSON, or @FILE.", HelpName = "JSON|@FILE" };
+        var regex = new Option<string>("--regex") { Description = "The text will match this expression as a whole.", HelpName = "REGEX" };
+        var choice = new Option<string[]>("--choice") { Description = "The text will be one of these; give it several times.", HelpName = "TEXT" };
+        foreach (var option in new Option[] { draft, speculate, schema, regex, choice })
+        {
+            verb.Add(option);
+        }
+
         verb.Add(system);
         verb.Add(template);
         verb.Add(stop);
@@ -42,7 +59,11 @@ internal static class GenerateVerb
         verb.SetAction(async (parsed, cancel) =>
         {
             var settings = common.Settings(parsed);
-            var entry = common.Entry(parsed, settings);
+            var library = new ModelLibrary(settings.Models);
+            var entry = library.Resolve(parsed.GetValue(common.Model!));
+            var mode = Guidance.Mode(parsed.GetValue(speculate)!);
+            var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
+            var constraint = Guidance.Constraint(await ReadSchemaAsync(parsed.GetValue(schema), cancel).ConfigureAwait(false), parsed.GetValue(regex), parsed.GetValue(choice) ?? []);
             var prompt = await TextInput.ReadAsync(parsed.GetValue(text), cancel).ConfigureAwait(false);
             using var models = new LoadedModels(settings);
             using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
@@ -50,12 +71,18 @@ internal static class GenerateVerb
             {
                 Template = Prompts.Template(parsed.GetValue(template)),
                 Stop = parsed.GetValue(stop) ?? [],
+                Constraint = constraint,
+                Speculation = mode,
+                DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false),
                 Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
             };
             return await RunAsync(lease.Scheduler, entry, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
         });
         return verb;
     }
+
+    private static async Task<string?> ReadSchemaAsync(string? schema, CancellationToken cancel) =>
+        schema?.StartsWith('@') == true ? await File.ReadAllTextAsync(schema[1..], cancel).ConfigureAwait(false) : schema;
 
     private static void AddSamplingOptions(CommonOptions common)
     {
@@ -89,7 +116,8 @@ internal static class GenerateVerb
                 result.FinishReason.ToString().ToLowerInvariant(),
                 Math.Round(result.PromptTokensPerSecond, 2),
                 Math.Round(result.DecodeTokensPerSecond, 2),
-                result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null));
+                result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
+                SpeculationFacts.Of(result.Speculation)));
         }
         else
         {

@@ -68,6 +68,26 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         }
     }
 
+    /// <summary>
+    /// A model that drafts for a loaded one. It runs on the thread of that one, between its steps, and is unloaded with it. One thread of its own
+    /// suffices: a second team would compete with the target's for the processors.
+    /// </summary>
+    public async Task<LanguageModel> DraftAsync(Lease target, ModelEntry draft, CancellationToken cancel = default)
+    {
+        Task<LanguageModel> loading;
+        lock (_lock)
+        {
+            var drafts = target.Drafts;
+            if (!drafts.TryGetValue(draft.Path, out loading!) || loading.IsFaulted)
+            {
+                var options = OptionsFor(settings.Engine) with { Threads = 1 };
+                drafts[draft.Path] = loading = Task.Run(() => ModelLoader.Load(draft.Path, options), CancellationToken.None);
+            }
+        }
+
+        return await loading.WaitAsync(cancel).ConfigureAwait(false);
+    }
+
     /// <summary>Ends all requests and unloads all models.</summary>
     public void Dispose()
     {
@@ -113,8 +133,23 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         }
     }
 
-    private static void Unload(Slot slot) => slot.Loading.ContinueWith(
-        static loading => loading.Result.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+    // The scheduler first: its thread may be using a draft.
+    private static void Unload(Slot slot) => _ = Task.WhenAll([slot.Loading, .. slot.Drafts.Values]).ContinueWith(
+        _ =>
+        {
+            if (slot.Loading.IsCompletedSuccessfully)
+            {
+                slot.Loading.Result.Dispose();
+            }
+
+            foreach (var draft in slot.Drafts.Values.Where(d => d.IsCompletedSuccessfully))
+            {
+                draft.Result.Dispose();
+            }
+        },
+        CancellationToken.None,
+        TaskContinuationOptions.None,
+        TaskScheduler.Default);
 
     /// <summary>Use of a loaded model.</summary>
     public sealed class Lease : IDisposable
@@ -127,7 +162,10 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             _owner = owner;
             _slot = slot;
             Scheduler = scheduler;
+            Drafts = slot.Drafts;
         }
+
+        internal Dictionary<string, Task<LanguageModel>> Drafts { get; }
 
         /// <summary>Where requests go.</summary>
         public Scheduler Scheduler { get; }
@@ -145,6 +183,8 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
     internal sealed class Slot(Task<Scheduler> loading)
     {
         public Task<Scheduler> Loading { get; } = loading;
+
+        public Dictionary<string, Task<LanguageModel>> Drafts { get; } = [];
 
         public int Users { get; set; }
 

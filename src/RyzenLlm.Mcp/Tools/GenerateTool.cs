@@ -32,6 +32,11 @@ internal sealed class GenerateTool : McpServerTool
     private readonly NumberParameter<double> _repetitionPenalty;
     private readonly NumberParameter<long> _seed;
     private readonly TextListParameter _stop = new("stop", "Texts that end the generation; they are left out.", 16);
+    private readonly TextParameter _schema = new("json_schema", "JSON schema, as a JSON text, that the answer will satisfy.", "");
+    private readonly TextParameter _regex = new("regex", "Regular expression that the answer will match as a whole.", "", maxLength: 4096);
+    private readonly TextListParameter _choices = new("choices", "The answer will be one of these texts.", 1000);
+    private readonly TextParameter _draft = new("draft", "Model of the same vocabulary that guesses ahead; empty takes the one that the model's card names.", "", maxLength: 4096);
+    private readonly TextParameter _speculate = new("speculate", "What guesses ahead to answer sooner; the text is the same.", Guidance.Modes[0], Guidance.Modes);
     private readonly NumberParameter<double> _deadline;
     private readonly RememberParameter _remember = new(
         "memory", "true recalls what was stored on the prompt, puts it before the prompt and stores prompt and answer; the name of a scope does so on that shelf only.");
@@ -50,6 +55,7 @@ internal sealed class GenerateTool : McpServerTool
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
         [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds,
+        [property: Description("What guessing ahead did; absent where it was off.")] SpeculationFacts? Speculation,
         [property: Description("With memory: ids of the units put before the prompt.")] string[]? Recalled,
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
@@ -68,8 +74,8 @@ internal sealed class GenerateTool : McpServerTool
         _memoryBudget = new("memory_budget", "With memory: tokens of recalled text at most.", 64, 1_000_000, Math.Max(64, settings.Memory.Budget));
         _parameters =
         [
-            _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _deadline, _remember,
-            _memoryBudget, _session,
+            _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices,
+            _draft, _speculate, _deadline, _remember, _memoryBudget, _session,
         ];
         ProtocolTool = new Tool
         {
@@ -98,13 +104,14 @@ internal sealed class GenerateTool : McpServerTool
         var entry = _library.Resolve(arguments.Get(_model));
         var asked = Request(arguments);
         var memory = Memory(arguments);
+        var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
         GenerationResult result;
         try
         {
-            result = await RunAsync(entry, asked, memory, progress, cancellationToken).ConfigureAwait(false);
+            result = await RunAsync(entry, drafting, asked, memory, progress, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -140,6 +147,8 @@ internal sealed class GenerateTool : McpServerTool
             Template = Prompts.Template(arguments.Get(_template)),
             MaxTokens = (int)arguments.Get(_maxTokens),
             Stop = arguments.Get(_stop),
+            Constraint = Guidance.Constraint(arguments.Get(_schema), arguments.Get(_regex), arguments.Get(_choices)),
+            Speculation = Guidance.Mode(arguments.Get(_speculate)),
             Deadline = TimeSpan.FromSeconds(arguments.Get(_deadline)),
             Sampling = request.Sampling with
             {
@@ -155,7 +164,7 @@ internal sealed class GenerateTool : McpServerTool
 
     // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
     private async Task<GenerationResult> RunAsync(
-        ModelEntry entry, GenerationRequest asked, GenerationMemory? memory, GenerationProgress progress, CancellationToken cancel)
+        ModelEntry entry, ModelEntry? drafting, GenerationRequest asked, GenerationMemory? memory, GenerationProgress progress, CancellationToken cancel)
     {
         var began = _clock.GetTimestamp();
         using var loadDeadline = new CancellationTokenSource(asked.Deadline, _clock);
@@ -174,6 +183,11 @@ internal sealed class GenerateTool : McpServerTool
         {
             progress.Loaded(lease.Scheduler);
             asked = memory is null ? asked : await memory.AddPackAsync(asked, lease.Scheduler.Model, cancel).ConfigureAwait(false);
+            if (drafting is not null)
+            {
+                asked = asked with { DraftModel = await _models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
+            }
+
             var left = asked.Deadline - _clock.GetElapsedTime(began);
             asked = asked with { Deadline = left > TimeSpan.Zero ? left : TimeSpan.Zero };
             return await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
@@ -216,6 +230,7 @@ internal sealed class GenerateTool : McpServerTool
             Math.Round(result.PromptTokensPerSecond, 2),
             Math.Round(result.DecodeTokensPerSecond, 2),
             result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
+            SpeculationFacts.Of(result.Speculation),
             memory?.Recalled,
             memory?.Problem);
         return new()

@@ -69,7 +69,7 @@ public sealed record RsuFilter
     /// <summary>Only these units.</summary>
     public IReadOnlyCollection<Guid>? Ids { get; init; }
 
-    /// <summary>Only units sharing one of these min-hashes.</summary>
+    /// <summary>Only units sharing one of these sketch keys.</summary>
     public IReadOnlyCollection<string>? Sketch { get; init; }
 
     /// <summary>Leave out what was superseded, and what had expired by this time.</summary>

@@ -42,7 +42,7 @@ internal static class SqliteQuery
     private static string Sketch(string values)
     {
         const string mine = "FROM units WHERE tenant = (SELECT number FROM tenants WHERE name = $c0) AND";
-        return $"u.row IN (SELECT row {mine} sketch_a IN ({values}) UNION SELECT row {mine} sketch_b IN ({values}))";
+        return $"u.row IN (SELECT row {mine} sketch_a IN ({values}) UNION ALL SELECT row {mine} sketch_b IN ({values}))";
     }
 
     private static string Values(SqliteCommand command, object? values) =>

@@ -1,0 +1,243 @@
+namespace RyzenLlm.Engine.Decoding.Constraints;
+
+/// <summary>
+/// A <see cref="Pattern"/> as a recursive transition network (Woods 1970): states with edges that read a byte, read nothing, or call a rule
+/// and go on where it returns.
+/// </summary>
+internal sealed class Network
+{
+    /// <summary>States at most: beyond it, counted repetitions have multiplied to something that cannot be meant.</summary>
+    public const int MostStates = 400_000;
+
+    /// <summary>Distance of a state from which no text leads to the end.</summary>
+    public const int Unreachable = int.MaxValue / 4;
+
+    private readonly List<State> _states = [];
+    private readonly Dictionary<Pattern.Rule, int> _rules = [];
+    private readonly ByteSet _spellable;
+
+    /// <summary>Builds the network of a pattern.</summary>
+    /// <param name="pattern">The language.</param>
+    /// <param name="spellable">Bytes that texts may contain.</param>
+    /// <exception cref="ArgumentException">It is too large, or a rule begins with itself.</exception>
+    public Network(Pattern pattern, ByteSet spellable)
+    {
+        _spellable = spellable;
+        var root = new Pattern.Rule("") { Body = pattern };
+        Start = StartOf(root);
+        var pending = new Queue<Pattern.Rule>([root]);
+        var built = new HashSet<Pattern.Rule> { root };
+        while (pending.TryDequeue(out var rule))
+        {
+            var end = Build(rule.Body, StartOf(rule), called =>
+            {
+                if (built.Add(called))
+                {
+                    pending.Enqueue(called);
+                }
+            });
+            _states[end].Returns = true;
+        }
+
+        Measure();
+        CheckLeftRecursion();
+    }
+
+    /// <summary>First state of the whole pattern.</summary>
+    public int Start { get; }
+
+    /// <summary>A state.</summary>
+    public State this[int state] => _states[state];
+
+    private int StartOf(Pattern.Rule rule)
+    {
+        if (!_rules.TryGetValue(rule, out var start))
+        {
+            _rules.Add(rule, start = Add());
+        }
+
+        return start;
+    }
+
+    private int Add()
+    {
+        if (_states.Count == MostStates)
+        {
+            throw new ArgumentException($"The constraint is too large: its repetitions multiply to more than {MostStates} states. Lower the counts.");
+        }
+
+        _states.Add(new());
+        return _states.Count - 1;
+    }
+
+    // Builds a pattern behind a state and returns the state behind it.
+    private int Build(Pattern pattern, int from, Action<Pattern.Rule> calls)
+    {
+        switch (pattern)
+        {
+            case Pattern.Byte single:
+                var next = Add();
+                _states[from].Bytes.Add((single.Set & _spellable, next));
+                return next;
+            case Pattern.Sequence sequence:
+                foreach (var part in sequence.Parts)
+                {
+                    from = Build(part, from, calls);
+                }
+
+                return from;
+            case Pattern.Alternatives alternatives:
+                var join = Add();
+                foreach (var part in alternatives.Parts)
+                {
+                    var begin = Add();
+                    _states[from].Free.Add(begin);
+                    _states[Build(part, begin, calls)].Free.Add(join);
+                }
+
+                return join;
+            case Pattern.Repetition repetition:
+                return Repeat(repetition, from, calls);
+            case Pattern.Rule rule:
+                calls(rule);
+                var after = Add();
+                _states[from].Calls.Add((StartOf(rule), after));
+                return after;
+            default:
+                throw new ArgumentException($"Unknown pattern {pattern.GetType().Name}.");
+        }
+    }
+
+    private int Repeat(Pattern.Repetition repetition, int from, Action<Pattern.Rule> calls)
+    {
+        for (var i = 0; i < repetition.Min; i++)
+        {
+            from = Build(repetition.Part, from, calls);
+        }
+
+        var end = Add();
+        if (repetition.Max is not { } max)
+        {
+            var loop = Add(); // a state of its own: what comes before must not be entered again
+            _states[from].Free.Add(loop);
+            _states[Build(repetition.Part, loop, calls)].Free.Add(loop);
+            _states[loop].Free.Add(end);
+            return end;
+        }
+
+        for (var i = repetition.Min; i < max; i++)
+        {
+            _states[from].Free.Add(end);
+            var begin = Add();
+            _states[from].Free.Add(begin);
+            from = Build(repetition.Part, begin, calls);
+        }
+
+        _states[from].Free.Add(end);
+        return end;
+    }
+
+    // Fewest bytes from every state to the return of its rule.
+    private void Measure()
+    {
+        for (var changed = true; changed;)
+        {
+            changed = false;
+            for (var i = _states.Count - 1; i >= 0; i--)
+            {
+                var state = _states[i];
+                var distance = state.Returns ? 0 : state.Distance;
+                foreach (var target in state.Free)
+                {
+                    distance = Math.Min(distance, _states[target].Distance);
+                }
+
+                foreach (var (set, target) in state.Bytes)
+                {
+                    distance = set == default ? distance : Math.Min(distance, 1 + _states[target].Distance);
+                }
+
+                foreach (var (rule, target) in state.Calls)
+                {
+                    distance = Math.Min(distance, _states[rule].Distance + _states[target].Distance);
+                }
+
+                distance = Math.Min(distance, Unreachable);
+                changed |= distance != state.Distance;
+                state.Distance = distance;
+            }
+        }
+    }
+
+    // A rule that calls itself before reading a byte would be entered for ever.
+    private void CheckLeftRecursion()
+    {
+        var done = new HashSet<int>();
+        foreach (var (rule, start) in _rules)
+        {
+            Visit(rule, start, [], done);
+        }
+    }
+
+    private void Visit(Pattern.Rule rule, int start, HashSet<int> path, HashSet<int> done)
+    {
+        if (done.Contains(start))
+        {
+            return;
+        }
+
+        if (!path.Add(start))
+        {
+            throw new ArgumentException($"{rule.Name} refers to itself without anything before: it describes no text.");
+        }
+
+        var seen = new HashSet<int> { start };
+        var pending = new Stack<int>(seen);
+        while (pending.TryPop(out var state))
+        {
+            foreach (var target in _states[state].Free)
+            {
+                Push(target);
+            }
+
+            foreach (var (called, target) in _states[state].Calls)
+            {
+                Visit(_rules.First(r => r.Value == called).Key, called, path, done);
+                if (_states[called].Distance == 0)
+                {
+                    Push(target);
+                }
+            }
+        }
+
+        path.Remove(start);
+        done.Add(start);
+
+        void Push(int target)
+        {
+            if (seen.Add(target))
+            {
+                pending.Push(target);
+            }
+        }
+    }
+
+    /// <summary>A state of the network.</summary>
+    public sealed class State
+    {
+        /// <summary>Edges that read a byte.</summary>
+        public List<(ByteSet Set, int Target)> Bytes { get; } = new(0);
+
+        /// <summary>Edges that read nothing.</summary>
+        public List<int> Free { get; } = new(0);
+
+        /// <summary>Edges that read what a rule describes: its first state, and the state after it.</summary>
+        public List<(int Rule, int Target)> Calls { get; } = new(0);
+
+        /// <summary>Whether the rule may end here.</summary>
+        public bool Returns { get; set; }
+
+        /// <summary>Fewest bytes until the rule ends.</summary>
+        public int Distance { get; set; } = Unreachable;
+    }
+}

@@ -1,0 +1,24 @@
+using RyzenLlm.Engine.Eval;
+
+if (args is ["pair", var target, var draft, var text, ..])
+{
+    return Pair.Run(target, draft, text, new(args[4..]));
+}
+
+if (args is ["agreement", var large, var small, ..])
+{
+    return Agreement.Run(large, small, new(args[3..]));
+}
+
+if (args is ["masks", var vocabulary])
+{
+    return Masks.Run(vocabulary);
+}
+
+Console.Error.WriteLine("""
+    pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [threads=1] [kernels=auto]
+                                                                                streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
+    agreement TARGET DRAFT [tokens=48] [repeats=3] [threads=2] [kernels=auto]   speed against plain when a script agrees with the target at a given rate
+    masks VOCABULARY                                                            cost of constraints over a vocabulary
+    """);
+return 1;

@@ -1,0 +1,37 @@
+using System.Diagnostics;
+using RyzenLlm.Engine.Decoding;
+using RyzenLlm.Engine.Decoding.Speculation;
+using RyzenLlm.Engine.Models;
+using RyzenLlm.Engine.Sampling;
+using RyzenLlm.Engine.Sessions;
+
+namespace RyzenLlm.Engine.Eval;
+
+/// <summary>Decoding a prompt to tokens.</summary>
+internal static class Streams
+{
+    /// <summary>The tokens generated, and the seconds from the first of them to the last.</summary>
+    public static (int[] Tokens, double Seconds) Decode(LanguageModel model, ReadOnlySpan<int> prompt, SamplingOptions sampling, int tokens, Speculator? speculator)
+    {
+        using var batch = new Batch();
+        using var session = model.CreateSession();
+        var ends = model.Tokenizer?.EosIds ?? new HashSet<int>();
+        var vocabulary = model.Tokenizer?.VocabularySize ?? model.Info.VocabularySize;
+        var decoder = new Decoder(session, prompt, new(sampling, vocabulary), ends, tokens, speculator);
+        var first = 0L;
+        while (decoder.Finish is null)
+        {
+            batch.Clear();
+            decoder.AddRows(batch);
+            model.Forward(batch);
+            while (decoder.TakeLogits(batch, out _))
+            {
+            }
+
+            first = first == 0 && decoder.GeneratedTokens > 0 ? Stopwatch.GetTimestamp() : first;
+        }
+
+        var seconds = first == 0 ? 0 : Stopwatch.GetElapsedTime(first).TotalSeconds;
+        return (decoder.Tokens[prompt.Length..].ToArray(), seconds);
+    }
+}
