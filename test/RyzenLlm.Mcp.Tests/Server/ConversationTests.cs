@@ -55,7 +55,9 @@ public sealed class ConversationTests
     {
         var result = await client.CallToolAsync("store-context", new Dictionary<string, object?>
         {
-            ["turns"] = new[] { new { role = speaker, text } }, ["session"] = "kitchen", ["first_turn"] = turn,
+            ["turns"] = new[] { new { role = speaker, text } },
+            ["session"] = "kitchen",
+            ["first_turn"] = turn,
         });
         Assert.That(result.IsError, Is.Not.True, Text(result));
         Assert.That(result.StructuredContent!.Value.GetProperty("stored").GetInt32(), Is.EqualTo(1));
