@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using Microsoft.Extensions.AI;
 using RyzenLlm.Memory.Ranking;
 
@@ -26,27 +27,33 @@ public sealed record MemoryOptions
     public QdrantOptions Qdrant { get; init; } = new();
 
     /// <summary><c>Memory:Tenant</c>: whose memory local use (stdio, command line) writes and reads.</summary>
-    public string Tenant { get; init; } = "local";
+    public string Tenant { get; init; } = "default";
 
     /// <summary><c>Memory:Budget</c>: tokens of a recalled pack when the call does not say; at most <see cref="MaximumBudget"/>.</summary>
+    [Range(16, 1_000_000)]
     public int Budget { get; init; } = 512;
 
     /// <summary><c>Memory:MaximumBudget</c>: the largest pack that a call may ask for, in tokens.</summary>
+    [Range(16, 1_000_000)]
     public int MaximumBudget { get; init; } = 4000;
 
     /// <summary><c>Memory:UnitTokens</c>: longer text is cut into units of at most this many tokens, at sentence ends.</summary>
+    [Range(8, 100_000)]
     public int UnitTokens { get; init; } = 120;
 
     /// <summary><c>Memory:MaximumText</c>: characters of one item to store; a longer one is refused.</summary>
+    [Range(1, int.MaxValue)]
     public int MaximumText { get; init; } = 4_000_000;
 
     /// <summary><c>Memory:Secrets</c>: what happens to keys, tokens, passwords and card numbers.</summary>
     public SecretPolicy Secrets { get; init; } = SecretPolicy.Redact;
 
     /// <summary><c>Memory:TimeToLiveDays</c>: units expire after this many days; 0 keeps them.</summary>
+    [Range(0, 36_500)]
     public int TimeToLiveDays { get; init; }
 
     /// <summary><c>Memory:SecondHop</c>: weight of a second search with the names found by the first; 0 searches once.</summary>
+    [Range(0.0, 10.0)]
     public double SecondHop { get; init; } = 0.2;
 
     /// <summary><c>Memory:Ranking</c>: weights of the ranker of the embedded store.</summary>
@@ -69,6 +76,7 @@ public sealed record QdrantOptions
     public bool AllowSharedIdf { get; init; }
 
     /// <summary><c>Memory:Qdrant:TimeoutSeconds</c> of one request on the server, 1 to 60.</summary>
+    [Range(1, 60)]
     public int TimeoutSeconds { get; init; } = 10;
 }
 

@@ -119,6 +119,9 @@ public sealed record RecallRequest
 
     /// <summary>How to write the units.</summary>
     public RecallFormat Format { get; init; }
+
+    /// <summary>Length of a text in tokens of the model that will read the pack; <see cref="MemoryModels.CountTokens"/> if not given.</summary>
+    public Func<string, int>? CountTokens { get; init; }
 }
 
 /// <summary>One unit of an answer.</summary>

@@ -18,6 +18,7 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
 {
     private const int BatchUnits = 64;
     private const int PrimeUnits = 256;
+    private const int ShortestId = 6;
     private const int MaximumTop = 200;
     private readonly ConcurrentDictionary<string, TenantStatistics> _statistics = new();
 
@@ -76,7 +77,7 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
         }
 
         var hits = await SearchAsync(tenant, request, cancellationToken).ConfigureAwait(false);
-        return Packer.Pack([.. hits.Select(h => (h.Record, h.Score ?? 0))], budget, request.Format, models.CountTokens);
+        return Packer.Pack([.. hits.Select(h => (h.Record, h.Score ?? 0))], budget, request.Format, request.CountTokens ?? models.CountTokens);
     }
 
     /// <summary>Finds units, best first, without packing them.</summary>
@@ -146,6 +147,27 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
     /// <summary>One unit, or null when the tenant has none of this id.</summary>
     public Task<Rsu?> ShowAsync(string tenant, Guid id, CancellationToken cancellationToken = default) =>
         Store.ForTenant(tenant).GetAsync(id, cancellationToken: cancellationToken);
+
+    /// <summary>The id that a text means: all of one, or its first characters as packs show them, where one unit alone begins so.</summary>
+    /// <exception cref="ArgumentException">No unit or several begin so, or the text is no part of an id.</exception>
+    public async Task<Guid> FindIdAsync(string tenant, string text, CancellationToken cancellationToken = default)
+    {
+        if (Guid.TryParse(text, out Guid whole))
+        {
+            return whole;
+        }
+
+        if (text.Length < ShortestId || !text.All(c => c == '-' || char.IsAsciiHexDigit(c)))
+        {
+            throw new ArgumentException($"'{text}' is no id of a unit: give all of one, or its first {ShortestId} or more characters.");
+        }
+
+        Guid[] found = await Store.ForTenant(tenant).ReadAsync(new RsuFilter(tenant), int.MaxValue, cancellationToken: cancellationToken)
+            .Select(u => u.Id).Where(id => id.ToString().StartsWith(text, StringComparison.OrdinalIgnoreCase)).Take(2).ToArrayAsync(cancellationToken).ConfigureAwait(false);
+        return found.Length == 1
+            ? found[0]
+            : throw new ArgumentException(found.Length == 0 ? $"There is no unit {text}." : $"Several units begin with {text}: give more of the id.");
+    }
 
     /// <summary>Size of a tenant's memory.</summary>
     public async Task<MemoryStats> StatsAsync(string tenant, CancellationToken cancellationToken = default)

@@ -8,21 +8,21 @@ namespace RyzenLlm.Memory;
 public static class Transcript
 {
     /// <summary>
-    /// The requests that store a file, each with the conversation that it is part of. <c>.jsonl</c> holds dialogue turns
+    /// The requests that store a file; those of dialogue turns with the name of their conversation, others with null. <c>.jsonl</c> holds dialogue turns
     /// (<c>conv</c>, <c>dia_id</c>, <c>text</c>) or messages (<c>role</c>, <c>content</c>), <c>.json</c> an array of messages or an
     /// object with <c>messages</c>; anything else is text.
     /// </summary>
     /// <exception cref="InvalidDataException">The file is in none of these forms; the message names the line.</exception>
-    public static IEnumerable<(string Conversation, StoreRequest Request)> Read(string path)
+    public static IEnumerable<(string? Conversation, StoreRequest Request)> Read(string path)
     {
         string name = Path.GetFileNameWithoutExtension(path);
         return Path.GetExtension(path).ToLowerInvariant() switch
         {
             ".jsonl" when File.ReadLines(path).FirstOrDefault(l => l.Trim().Length > 0)?.Contains("\"dia_id\"", StringComparison.Ordinal) == true =>
-                Dialogues(DialogueTurn.Read(path)),
-            ".jsonl" => [(name, Messages(name, path, JsonLines.Read<JsonObject>(path)))],
-            ".json" => [(name, Messages(name, path, Array(path)))],
-            _ => [(name, new StoreRequest { Session = name, Items = [new Utterance { Text = File.ReadAllText(path), Source = Path.GetFileName(path), Ordinal = 0 }] })],
+                Dialogues(DialogueTurn.Read(path)).Select(d => ((string?)d.Conversation, d.Request)),
+            ".jsonl" => [(null, Messages(name, path, JsonLines.Read<JsonObject>(path)))],
+            ".json" => [(null, Messages(name, path, Array(path)))],
+            _ => [(null, new StoreRequest { Session = name, Items = [new Utterance { Text = File.ReadAllText(path), Source = Path.GetFileName(path), Ordinal = 0 }] })],
         };
     }
 

@@ -71,9 +71,10 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
             TermBag terms = TermBag.Of(whole);
             string hash = Fingerprint.Hash(whole);
 
-            // A short remark means something only where it was made, so its place is part of its name; longer text is
-            // named by its words alone, so that storing it again changes nothing.
-            string place = item.Ordinal is not null || terms.Terms.Length < Equivalence.StemsToCompare ? ordinal.ToString(System.Globalization.CultureInfo.InvariantCulture) : "";
+            // A short remark means something only where it was made, so its place in the session is part of its name; longer
+            // text, and a note that belongs to no session, is named by its words alone, so that storing it again changes nothing.
+            bool remark = request.Session.Length > 0 && terms.Terms.Length < Equivalence.StemsToCompare;
+            string place = item.Ordinal is not null || remark ? ordinal.ToString(System.Globalization.CultureInfo.InvariantCulture) : "";
             yield return new Rsu
             {
                 Id = Fingerprint.Id(collection.Tenant, request.Scope, request.Session, item.Speaker, hash, place),

@@ -17,6 +17,7 @@ internal static class BuiltProgram
         ["RYZENLLM__MODELS__FOLDERS__0"] = Repository.Models,
         ["RYZENLLM__MODELS__DEFAULT"] = "mamba-f32",
         ["RYZENLLM__ENGINE__THREADS"] = "1",
+        ["RYZENLLM__MEMORY__STORE"] = $"sqlite:{Repository.ScratchMemory}",
         ["XDG_CACHE_HOME"] = System.IO.Path.Combine(System.IO.Path.GetTempPath(), "ryzenllm-tests-no-cache"),
     };
 

@@ -15,6 +15,9 @@ internal static class Repository
     /// <summary>A copy of mamba-f32 whose vocabulary names no end token, so that a generation ends only from outside.</summary>
     public static string EndlessModel => s_endless.Value;
 
+    /// <summary>A memory file for tests that do not look into it, so that none touches the user's own.</summary>
+    public static string ScratchMemory { get; } = Path.Combine(Directory.CreateTempSubdirectory("ryzenllm-memory-").FullName, "memory.db");
+
     private static readonly Lazy<string> s_endless = new(() =>
     {
         var bytes = File.ReadAllBytes(Path.Combine(Models, "mamba-f32.gguf"));

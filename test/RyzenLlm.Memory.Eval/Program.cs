@@ -1,6 +1,5 @@
 using System.Globalization;
 using RyzenLlm.Memory;
-using RyzenLlm.Memory.Eval;
 using RyzenLlm.Memory.Evaluation;
 using RyzenLlm.Memory.Ranking;
 using RyzenLlm.Memory.Stores;
@@ -14,18 +13,6 @@ if (args is ["locomo", var data, var output, ..])
     return 0;
 }
 
-if (args is ["latency", ..])
-{
-    await Latency.RunAsync(args.Skip(1).Select(a => int.Parse(a, CultureInfo.InvariantCulture)));
-    return 0;
-}
-
-if (args is ["density", var dialogueFolder])
-{
-    await Density.RunAsync(dialogueFolder);
-    return 0;
-}
-
 if (args is ["agent", var file, var agent, var count])
 {
     return await AgentAsync(file, agent, int.Parse(count, CultureInfo.InvariantCulture));
@@ -33,8 +20,6 @@ if (args is ["agent", var file, var agent, var count])
 
 Console.Error.WriteLine("""
     locomo DATA RUN.jsonl [store=sqlite|fake-qdrant|qdrant:URL] [bm25] [charts=DIR] [Setting=value ...]   dialogues-N.jsonl and questions-N.jsonl to a run for score.py
-    latency [SIZE ...]                                                              store and recall times at these numbers of units
-    density DATA                                                                    tiers against the turns that questions need
     agent FILE NAME COUNT                                                           store and recall COUNT facts on a shared file; run several at once
     """);
 return 1;

@@ -3,7 +3,7 @@ namespace RyzenLlm.Memory.Tests;
 [TestFixture]
 internal sealed class TranscriptTests
 {
-    private static (string Conversation, StoreRequest Request)[] Read(string extension, string content)
+    private static (string? Conversation, StoreRequest Request)[] Read(string extension, string content)
     {
         string path = Path.Combine(Path.GetTempPath(), $"rsu-{Guid.NewGuid():N}{extension}");
         File.WriteAllText(path, content);

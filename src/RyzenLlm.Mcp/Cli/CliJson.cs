@@ -18,6 +18,14 @@ namespace RyzenLlm.Mcp.Cli;
 [JsonSerializable(typeof(ModelsPullVerb.PullReport))]
 [JsonSerializable(typeof(Downloads.KnownModel[]))]
 [JsonSerializable(typeof(DoctorVerb.DoctorReport))]
+[JsonSerializable(typeof(MemoryIngestVerb.IngestReport))]
+[JsonSerializable(typeof(MemoryRecallVerb.RecallReport))]
+[JsonSerializable(typeof(MemoryVerb.UnitReport))]
+[JsonSerializable(typeof(MemoryVerb.UnitReport[]))]
+[JsonSerializable(typeof(MemoryVerb.StatsReport))]
+[JsonSerializable(typeof(MemoryForgetVerb.ForgetReport))]
+[JsonSerializable(typeof(MemoryEvalVerb.EvaluationReport))]
+[JsonSerializable(typeof(MemoryMigrateVerb.MigrateReport))]
 [JsonSerializable(typeof(int[]))]
 internal sealed partial class CliJson : JsonSerializerContext
 {

@@ -56,6 +56,7 @@ public static partial class CommandLine
         root.Add(InspectVerb.Create());
         root.Add(BenchVerb.Create());
         root.Add(ModelsVerb.Create());
+        root.Add(MemoryVerb.Create());
         root.Add(DoctorVerb.Create());
         return root;
     }

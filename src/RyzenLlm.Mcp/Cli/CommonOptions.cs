@@ -69,6 +69,13 @@ internal sealed class CommonOptions
         return this;
     }
 
+    public CommonOptions WithMemory()
+    {
+        AddSetting(new Option<string>("--store") { Description = "Where the memory is; Memory:Store if absent.", HelpName = "sqlite:PATH|qdrant:URL" }, "Memory:Store");
+        AddSetting(new Option<string>("--tenant") { Description = "Whose memory; Memory:Tenant if absent.", HelpName = "NAME" }, "Memory:Tenant");
+        return this;
+    }
+
     /// <summary>Adds an option that overrides a setting.</summary>
     public void AddSetting<T>(Option<T> option, string key)
     {

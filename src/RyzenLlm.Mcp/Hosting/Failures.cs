@@ -1,7 +1,10 @@
+using System.Data.Common;
+using Microsoft.Extensions.VectorData;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Mcp.Downloads;
 using RyzenLlm.Mcp.Settings;
+using RyzenLlm.Memory.Stores;
 
 namespace RyzenLlm.Mcp.Hosting;
 
@@ -12,6 +15,7 @@ internal static class Failures
     public static string? Describe(Exception e) => e switch
     {
         ModelNotFoundException or SettingsException or ModelFormatException or QueueFullException or DownloadException => OneLine(e.Message),
+        VectorStoreException or EmbedderMismatchException or DbException => OneLine(e.Message),
         ArgumentException argument => OneLine(WithoutParameter(argument)),
         FileNotFoundException { FileName: { } file } => $"There is no file {file}.",
         IOException or UnauthorizedAccessException or InvalidDataException => OneLine(e.Message),

@@ -53,6 +53,21 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         }
     }
 
+    /// <summary>As <see cref="AcquireAsync"/> for a model that is in memory already; null for any other.</summary>
+    public Lease? TryAcquire(ModelEntry entry)
+    {
+        lock (_lock)
+        {
+            if (_disposed || !_slots.TryGetValue(entry.Path, out var slot) || !slot.Loading.IsCompletedSuccessfully)
+            {
+                return null;
+            }
+
+            slot.Users++;
+            return new(this, slot, slot.Loading.Result);
+        }
+    }
+
     /// <summary>
     /// A model that drafts for a loaded one. It runs on the thread of that one, between its steps, and is unloaded with it. One thread of its own
     /// suffices: a second team would compete with the target's for the processors.

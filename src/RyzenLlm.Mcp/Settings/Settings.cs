@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using RyzenLlm.Memory;
 
 namespace RyzenLlm.Mcp.Settings;
 
@@ -16,6 +17,9 @@ public sealed record AppSettings
 
     /// <summary>What a generation does where the request does not say.</summary>
     public GenerationSettings Generation { get; init; } = new();
+
+    /// <summary>What was said and is found again.</summary>
+    public MemoryOptions Memory { get; init; } = new();
 
     /// <summary>The MCP server.</summary>
     public ServerSettings Server { get; init; } = new();

@@ -41,7 +41,7 @@ public static class SettingsReader
 
     private static IEnumerable<(string Key, object? Default)> Keys(object record, string prefix)
     {
-        foreach (var property in record.GetType().GetProperties())
+        foreach (var property in Properties(record.GetType()))
         {
             var value = property.GetValue(record);
             if (IsRecord(property.PropertyType))
@@ -63,10 +63,10 @@ public static class SettingsReader
         var record = Activator.CreateInstance(type)!;
         foreach (var child in section.GetChildren())
         {
-            var property = type.GetProperties().FirstOrDefault(p => p.Name.Equals(child.Key, StringComparison.OrdinalIgnoreCase))
+            var property = Properties(type).FirstOrDefault(p => p.Name.Equals(child.Key, StringComparison.OrdinalIgnoreCase))
                 ?? throw new SettingsException(
                     $"Unknown setting {child.Path} ({Source(child, root)}). "
-                    + $"{(type == typeof(AppSettings) ? "Sections" : "Settings here")} are: {string.Join(", ", type.GetProperties().Select(p => p.Name))}.");
+                    + $"{(type == typeof(AppSettings) ? "Sections" : "Settings here")} are: {string.Join(", ", Properties(type).Select(p => p.Name))}.");
             property.SetValue(record, ReadValue(property, child, root));
         }
 
@@ -99,6 +99,8 @@ public static class SettingsReader
             _ when type == typeof(int) => int.TryParse(section.Value, NumberStyles.Integer, CultureInfo.InvariantCulture, out var i) ? i : null,
             _ when type == typeof(long) => long.TryParse(section.Value, NumberStyles.Integer, CultureInfo.InvariantCulture, out var l) ? l : null,
             _ when type == typeof(float) => float.TryParse(section.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var f) ? f : null,
+            _ when type == typeof(bool) => bool.TryParse(section.Value, out var b) ? b : null,
+            { IsEnum: true } => Enum.GetNames(type).FirstOrDefault(n => n.Equals(section.Value, StringComparison.OrdinalIgnoreCase)) is { } name ? Enum.Parse(type, name) : null,
             _ when type == typeof(double) => double.TryParse(section.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var d) ? d : null,
             _ => throw new NotSupportedException($"{property} has a type that settings cannot have."),
         };
@@ -123,6 +125,16 @@ public static class SettingsReader
 
     private static string Describe(PropertyInfo property)
     {
+        if (property.PropertyType == typeof(bool))
+        {
+            return "true or false";
+        }
+
+        if (property.PropertyType.IsEnum)
+        {
+            return $"one of: {string.Join(", ", Enum.GetNames(property.PropertyType))}";
+        }
+
         var number = property.PropertyType == typeof(int) || property.PropertyType == typeof(long) ? "a whole number" : "a number";
         if (property.GetCustomAttribute<RangeAttribute>() is not { } range)
         {
@@ -150,5 +162,7 @@ public static class SettingsReader
         };
     }
 
-    private static bool IsRecord(Type type) => type != typeof(string) && !type.IsPrimitive && !typeof(IEnumerable).IsAssignableFrom(type);
+    private static PropertyInfo[] Properties(Type type) => type.GetProperties(BindingFlags.Public | BindingFlags.Instance);
+
+    private static bool IsRecord(Type type) => type != typeof(string) && !type.IsPrimitive && !type.IsEnum && !typeof(IEnumerable).IsAssignableFrom(type);
 }

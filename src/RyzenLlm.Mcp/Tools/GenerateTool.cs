@@ -16,6 +16,7 @@ internal sealed class GenerateTool : McpServerTool
     private readonly AppSettings _settings;
     private readonly ModelLibrary _library;
     private readonly LoadedModels _models;
+    private readonly ContextMemory _memory;
     private readonly TimeProvider _clock;
 
     private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer.");
@@ -37,6 +38,10 @@ internal sealed class GenerateTool : McpServerTool
     private readonly TextParameter _draft = new("draft", "Model of the same vocabulary that guesses ahead; empty takes the one that the model's card names.", "", maxLength: 4096);
     private readonly TextParameter _speculate = new("speculate", "What guesses ahead to answer sooner; the text is the same.", Guidance.Modes[0], Guidance.Modes);
     private readonly NumberParameter<double> _deadline;
+    private readonly RememberParameter _remember = new(
+        "memory", "true recalls what was stored on the prompt, puts it before the prompt and stores prompt and answer; the name of a scope does so on that shelf only.");
+    private readonly NumberParameter<long> _memoryBudget;
+    private readonly TextParameter _session = new("session", "With memory: the conversation that the new turns belong to; one per server run if empty.", "", maxLength: 1000);
     private readonly ToolParameter[] _parameters;
 
     /// <summary>A result.</summary>
@@ -50,11 +55,13 @@ internal sealed class GenerateTool : McpServerTool
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
         [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds,
-        [property: Description("What guessing ahead did; absent where it was off.")] SpeculationFacts? Speculation);
+        [property: Description("What guessing ahead did; absent where it was off.")] SpeculationFacts? Speculation,
+        [property: Description("With memory: ids of the units put before the prompt.")] string[]? Recalled,
+        [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
-    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock)
+    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, TimeProvider clock)
     {
-        (_settings, _library, _models, _clock) = (settings, library, models, clock);
+        (_settings, _library, _models, _memory, _clock) = (settings, library, models, memory, clock);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
         _temperature = new("temperature", "0 always takes the most probable token; higher is more varied.", 0, 10, Exact(defaults.Temperature));
@@ -64,7 +71,12 @@ internal sealed class GenerateTool : McpServerTool
         _repetitionPenalty = new("repetition_penalty", "Above 1 weakens tokens already seen.", 0.01, 10, Exact(defaults.RepetitionPenalty));
         _seed = new("seed", "The same seed and arguments give the same text.", 0, 9007199254740991, defaults.Seed);
         _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, 3600, settings.Server.DeadlineSeconds);
-        _parameters = [_prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices, _draft, _speculate, _deadline];
+        _memoryBudget = new("memory_budget", "With memory: tokens of recalled text at most.", 64, 1_000_000, Math.Max(64, settings.Memory.Budget));
+        _parameters =
+        [
+            _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices,
+            _draft, _speculate, _deadline, _remember, _memoryBudget, _session,
+        ];
         ProtocolTool = new Tool
         {
             Name = "generate",
@@ -72,10 +84,10 @@ internal sealed class GenerateTool : McpServerTool
             Description =
                 "Generates text with a small language model on this computer, offline. Returns the text, why it stopped "
                 + "(stop, eos, length, deadline) and the speed. Answers within deadline_seconds with what there is. "
-                + "Same arguments and seed, same text.",
+                + "Same arguments and seed, same text. With memory it recalls earlier context on the prompt and stores the new turns.",
             InputSchema = ToolArguments.Schema(_parameters),
             OutputSchema = ToolJson.Schema<GeneratedText>(),
-            Annotations = new ToolAnnotations { ReadOnlyHint = true, DestructiveHint = false, IdempotentHint = true, OpenWorldHint = false },
+            Annotations = new ToolAnnotations { ReadOnlyHint = false, DestructiveHint = false, IdempotentHint = false, OpenWorldHint = false },
         };
     }
 
@@ -91,6 +103,7 @@ internal sealed class GenerateTool : McpServerTool
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var entry = _library.Resolve(arguments.Get(_model));
         var asked = Request(arguments);
+        var memory = Memory(arguments);
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
@@ -98,7 +111,7 @@ internal sealed class GenerateTool : McpServerTool
         GenerationResult result;
         try
         {
-            result = await RunAsync(entry, drafting, asked, progress, cancellationToken).ConfigureAwait(false);
+            result = await RunAsync(entry, drafting, asked, memory, progress, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -108,8 +121,23 @@ internal sealed class GenerateTool : McpServerTool
         }
 
         cancellationToken.ThrowIfCancellationRequested();
-        return Answer(entry, result);
+        if (memory is not null)
+        {
+            await memory.StoreAsync(arguments.Get(_prompt), entry.Name, result.Text, cancellationToken).ConfigureAwait(false);
+        }
+
+        return Answer(entry, result, memory);
     }
+
+    private GenerationMemory? Memory(ToolArguments arguments) => arguments.Get(_remember) switch
+    {
+        RememberParameter.Off => null,
+        var scope => new(
+            _memory,
+            scope == RememberParameter.All ? null : scope,
+            arguments.GetOptional(_session) ?? _memory.Session,
+            (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget)),
+    };
 
     private GenerationRequest Request(ToolArguments arguments)
     {
@@ -135,7 +163,8 @@ internal sealed class GenerateTool : McpServerTool
     }
 
     // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
-    private async Task<GenerationResult> RunAsync(ModelEntry entry, ModelEntry? drafting, GenerationRequest asked, GenerationProgress progress, CancellationToken cancel)
+    private async Task<GenerationResult> RunAsync(
+        ModelEntry entry, ModelEntry? drafting, GenerationRequest asked, GenerationMemory? memory, GenerationProgress progress, CancellationToken cancel)
     {
         var began = _clock.GetTimestamp();
         using var loadDeadline = new CancellationTokenSource(asked.Deadline, _clock);
@@ -153,6 +182,7 @@ internal sealed class GenerateTool : McpServerTool
         using (lease)
         {
             progress.Loaded(lease.Scheduler);
+            asked = memory is null ? asked : await memory.AddPackAsync(asked, lease.Scheduler.Model, cancel).ConfigureAwait(false);
             if (drafting is not null)
             {
                 asked = asked with { DraftModel = await _models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
@@ -189,7 +219,7 @@ internal sealed class GenerateTool : McpServerTool
         }
     }
 
-    private static CallToolResult Answer(ModelEntry entry, GenerationResult result)
+    private static CallToolResult Answer(ModelEntry entry, GenerationResult result, GenerationMemory? memory)
     {
         var output = new GeneratedText(
             result.Text,
@@ -200,7 +230,9 @@ internal sealed class GenerateTool : McpServerTool
             Math.Round(result.PromptTokensPerSecond, 2),
             Math.Round(result.DecodeTokensPerSecond, 2),
             result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
-            SpeculationFacts.Of(result.Speculation));
+            SpeculationFacts.Of(result.Speculation),
+            memory?.Recalled,
+            memory?.Problem);
         return new()
         {
             Content = [new TextContentBlock { Text = result.Text }],

@@ -53,6 +53,12 @@ internal sealed class ToolArguments
     public T Get<T>(ToolParameter<T> parameter)
         where T : notnull => _values.TryGetValue(parameter, out var value) ? (T)value : parameter.Default;
 
+    /// <summary>The text given, or null where there is none or an empty one.</summary>
+    public string? GetOptional(TextParameter parameter) => _values.TryGetValue(parameter, out var value) && value is string { Length: > 0 } text ? text : null;
+
+    /// <summary>The time given, or null.</summary>
+    public DateTimeOffset? GetOptional(TimeParameter parameter) => Get(parameter) is var time && time != default ? time : null;
+
     /// <summary>Input schema of a tool.</summary>
     public static JsonElement Schema(IReadOnlyList<ToolParameter> parameters)
     {

@@ -13,6 +13,9 @@ namespace RyzenLlm.Mcp.Tools;
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(GenerateTool.GeneratedText))]
 [JsonSerializable(typeof(ModelSelectTool.ModelSelection))]
+[JsonSerializable(typeof(RecallContextTool.RecalledContext))]
+[JsonSerializable(typeof(StoreContextTool.StoredContext))]
+[JsonSerializable(typeof(ForgetContextTool.ForgottenContext))]
 internal sealed partial class ToolJson : JsonSerializerContext
 {
     /// <summary>The value as structured content.</summary>

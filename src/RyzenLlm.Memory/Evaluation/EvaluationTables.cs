@@ -46,6 +46,36 @@ public static class EvaluationTables
         return text.ToString();
     }
 
+    /// <summary>Units by tier, and the share of the turns that questions need in each.</summary>
+    public static string Tiers(IReadOnlyList<Rsu> units, IEnumerable<Question> questions)
+    {
+        HashSet<string> needed = [.. questions.SelectMany(q => q.Evidence.Select(e => $"{q.Conversation}/{e}"))];
+        double words = Math.Max(1, units.Sum(Words)), evidence = Math.Max(1, units.Count(u => needed.Contains(u.Source)));
+        var text = new StringBuilder("| tier | units | share of words | share of evidence turns |\n|---|---|---|---|\n");
+        foreach (var tier in units.GroupBy(u => u.Tier).OrderBy(g => g.Key))
+        {
+            text.Append(CultureInfo.InvariantCulture, $"| {tier.Key.ToString().ToLowerInvariant()} | {tier.Count()} | {Percent(tier.Sum(Words) / words)} ");
+            text.Append(CultureInfo.InvariantCulture, $"| {Percent(tier.Count(u => needed.Contains(u.Source)) / evidence)} |\n");
+        }
+
+        return text.ToString();
+
+        static int Words(Rsu unit) => unit.Text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length;
+    }
+
+    /// <summary>Times and sizes by number of units.</summary>
+    public static string Latency(IEnumerable<LatencyPoint> points)
+    {
+        var text = new StringBuilder("| units | store one turn p50 / p95 ms | its CPU ms | recall p50 / p95 ms | its CPU ms | open and index ms | file bytes per unit | index bytes per unit |\n|---|---|---|---|---|---|---|---|\n");
+        foreach (LatencyPoint p in points)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"| {p.Units} | {p.StoreMedian:F2} / {p.Store95:F2} | {p.StoreProcessor:F2} | {p.RecallMedian:F2} / {p.Recall95:F2} ");
+            text.Append(CultureInfo.InvariantCulture, $"| {p.RecallProcessor:F2} | {p.Open:F0} | {p.FileBytes} | {p.IndexBytes} |\n");
+        }
+
+        return text.ToString();
+    }
+
     private static string Table(string name, IEnumerable<(string Name, IEnumerable<QuestionScore> Scores)> groups)
     {
         var text = new StringBuilder($"| {name} | n | {string.Join(" | ", Scores.Ranks.Select(k => $"R@{k}"))} | P@10 | nDCG@10 | MRR | foreign@10 |\n|---|---|---|---|---|---|---|---|---|---|---|\n");

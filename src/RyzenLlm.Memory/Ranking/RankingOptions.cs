@@ -1,3 +1,5 @@
+using System.ComponentModel.DataAnnotations;
+
 namespace RyzenLlm.Memory.Ranking;
 
 /// <summary>
@@ -22,43 +24,56 @@ public sealed record RankingOptions
     };
 
     /// <summary>BM25 term saturation.</summary>
+    [Range(0.0, 100.0)]
     public float K1 { get; init; } = 0.9f;
 
     /// <summary>BM25 length normalisation, 0 to 1.</summary>
+    [Range(0.0, 1.0)]
     public float B { get; init; } = 0.2f;
 
     /// <summary>Share of its score that a unit lends to the units right before and after it in the session.</summary>
+    [Range(0.0, 100.0)]
     public float Near1 { get; init; } = 0.3f;
 
     /// <summary>The same for units two steps away.</summary>
+    [Range(0.0, 100.0)]
     public float Near2 { get; init; } = 0.25f;
 
     /// <summary>What a question lends, beyond <see cref="Near1"/>, to the unit after it, which most likely answers it.</summary>
+    [Range(0.0, 100.0)]
     public float Answer { get; init; } = 0.5f;
 
     /// <summary>Share of its own score that a question loses: it asks for a fact and rarely holds it.</summary>
+    [Range(0.0, 1.0)]
     public float Question { get; init; } = 0.3f;
 
     /// <summary>Weight of the BM25 score of the whole session.</summary>
+    [Range(0.0, 100.0)]
     public float Session { get; init; } = 0.7f;
 
     /// <summary>Bonus for units of a speaker whom the query names, in standard deviations of the sparse score.</summary>
+    [Range(0.0, 100.0)]
     public float Speaker { get; init; } = 1f;
 
     /// <summary>Weight of the terms added by relevance feedback (RM3, Lavrenko and Croft 2001) against the query's own, 0 to 1.</summary>
+    [Range(0.0, 1.0)]
     public float Feedback { get; init; }
 
     /// <summary>Units taken as relevant by the feedback.</summary>
+    [Range(1, 1000)]
     public int FeedbackUnits { get; init; } = 5;
 
     /// <summary>Terms added by the feedback.</summary>
+    [Range(1, 1000)]
     public int FeedbackTerms { get; init; } = 20;
 
     /// <summary>
     /// Weight of the dense z-score against the sparse one. The built-in embedder earns 0.1; a trained one 0.2 to 0.3.
     /// </summary>
+    [Range(0.0, 100.0)]
     public float Dense { get; init; } = 0.1f;
 
     /// <summary>Share of its own score that a unit of the lowest tier keeps.</summary>
+    [Range(0.0, 1.0)]
     public float ContextTier { get; init; } = 0.5f;
 }

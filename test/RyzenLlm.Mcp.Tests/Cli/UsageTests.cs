@@ -11,6 +11,13 @@ public sealed class UsageTests
     [TestCase("generate hello --max-tokens many", "'many'")]
     [TestCase("bench -t 1,x", "-t is '1,x'")]
     [TestCase("serve --set Engine", "expected KEY=VALUE")]
+    [TestCase("memory recall", "Give a question, or --queries FILE --out FILE")]
+    [TestCase("memory recall x --queries q.jsonl", "not both")]
+    [TestCase("memory recall --queries q.jsonl", "--queries and --out go together")]
+    [TestCase("memory recall x --top 500", "--top is 500 but must be from 1 to 200")]
+    [TestCase("memory migrate", "--to")]
+    [TestCase("memory eval", "Give --dialogues FILE and --questions FILE, --latency N, or all")]
+    [TestCase("memory eval --latency 0", "--latency takes numbers from 1 to 10000000")]
     [TestCase("frobnicate", "frobnicate")]
     public async Task WrongUsageExitsWith2(string arguments, string message) => await AssertFails(arguments, 2, message);
 
@@ -24,6 +31,11 @@ public sealed class UsageTests
     [TestCase("detokenize -m mamba-f32 99999", "'99999' is no token id")]
     [TestCase("perplexity -m mamba-f32 --text /no/such.txt", "/no/such.txt")]
     [TestCase("bench -m bitnet-b158-tq2_0 -p 100000", "exceed the context")]
+    [TestCase("memory stats --store postgres:x", "Memory:Store is 'postgres:x'; give sqlite:PATH or qdrant:URL")]
+    [TestCase("memory stats --store sqlite:/proc/none/memory.db", "/proc/none")]
+    [TestCase("memory ingest --file /no/such.jsonl", "/no/such.jsonl")]
+    [TestCase("memory show zz", "'zz' is no id of a unit")]
+    [TestCase("memory forget", "Say what to forget")]
     public async Task FailuresExitWith1(string arguments, string message) => await AssertFails(arguments, 1, message);
 
     [Test]
@@ -35,7 +47,8 @@ public sealed class UsageTests
     }
 
     [Test]
-    public async Task EveryVerbHasHelp([Values("", "serve", "generate", "tokenize", "detokenize", "eval", "perplexity", "inspect", "bench", "models", "models list", "doctor")] string verb)
+    public async Task EveryVerbHasHelp([Values("", "serve", "generate", "tokenize", "detokenize", "eval", "perplexity", "inspect", "bench", "models", "models list", "doctor",
+        "memory", "memory ingest", "memory recall", "memory list", "memory show", "memory forget", "memory stats", "memory eval", "memory migrate")] string verb)
     {
         var (code, output, _) = await BuiltProgram.RunAsync([.. verb.Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"]);
         Assert.That(code, Is.Zero);

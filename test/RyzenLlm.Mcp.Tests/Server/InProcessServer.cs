@@ -26,6 +26,7 @@ internal sealed class InProcessServer : IAsyncDisposable
         {
             Models = new() { Default = "mamba-f32" },
             Engine = new() { Threads = 1 },
+            Memory = new() { Store = $"sqlite:{Repository.ScratchMemory}" },
             Server = new() { ProgressSeconds = 0.001 },
         };
         settings = change?.Invoke(settings) ?? settings;

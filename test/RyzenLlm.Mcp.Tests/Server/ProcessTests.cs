@@ -29,7 +29,7 @@ public sealed class ProcessTests
         });
         await using var client = await McpClient.CreateAsync(transport, new McpClientOptions { ProtocolVersion = era });
         Assert.That(client.NegotiatedProtocolVersion, Is.EqualTo(era));
-        Assert.That((await client.ListToolsAsync()).Select(t => t.Name), Is.EqualTo(new[] { "generate", "model-select" }));
+        Assert.That((await client.ListToolsAsync()).Select(t => t.Name), Is.EqualTo(ToolTests.Tools));
         var result = await client.CallToolAsync("generate", new Dictionary<string, object?> { ["prompt"] = "The wheel", ["max_tokens"] = 8 });
         Assert.That(result.IsError, Is.Not.True);
         Assert.That(result.Content.OfType<TextContentBlock>().Single().Text, Is.Not.Empty);

@@ -11,6 +11,9 @@ namespace RyzenLlm.Mcp.Tests.Server;
 [TestFixture("2026-07-28")]
 public sealed class ToolTests(string era)
 {
+    /// <summary>Names of all tools, in the order of the list.</summary>
+    public static readonly string[] Tools = ["generate", "model-select", "recall-context", "store-context", "forget-context"];
+
     private InProcessServer _server = null!;
 
     [OneTimeSetUp]
@@ -24,14 +27,14 @@ public sealed class ToolTests(string era)
     {
         Assert.That(_server.Client.NegotiatedProtocolVersion, Is.EqualTo(era));
         Assert.That(_server.Client.ServerInfo?.Name, Is.EqualTo("ryzenllm"));
-        Assert.That(_server.Client.ServerInstructions, Does.Contain("generate").And.Contain("model-select"));
+        Assert.That(_server.Client.ServerInstructions, Does.Contain("generate").And.Contain("model-select").And.Contain("recall-context").And.Contain("store-context"));
         var tools = await _server.Client.ListToolsAsync();
-        Assert.That(tools.Select(t => t.Name), Is.EqualTo(new[] { "generate", "model-select" }));
+        Assert.That(tools.Select(t => t.Name), Is.EqualTo(Tools));
         foreach (var tool in tools.Select(t => t.ProtocolTool))
         {
             Assert.That(tool.Title, Is.Not.Empty);
             Assert.That(tool.Description, Has.Length.InRange(20, 2048), "hosts cut longer ones");
-            Assert.That(tool.Annotations?.DestructiveHint, Is.False);
+            Assert.That(tool.Annotations?.DestructiveHint, Is.EqualTo(tool.Name == "forget-context"), tool.Name);
             Assert.That(tool.Annotations?.OpenWorldHint, Is.False);
             Assert.That(tool.OutputSchema?.GetProperty("type").GetString(), Is.EqualTo("object"));
         }
@@ -95,6 +98,18 @@ public sealed class ToolTests(string era)
     [TestCase("model-select", """{"action":"choose"}""", "model is missing")]
     [TestCase("model-select", """{"action":"choose","model":"nope"}""", "no model named 'nope'")]
     [TestCase("model-select", """{"action":"delete"}""", "one of: list, inspect, choose")]
+    [TestCase("recall-context", "{}", "query is missing")]
+    [TestCase("recall-context", """{"query":"x","budget":3}""", "budget is 3 but must be a whole number from 16 to 4000")]
+    [TestCase("recall-context", """{"query":"x","since":"yesterday"}""", "since is \"yesterday\" but must be a date such as 2026-03-31")]
+    [TestCase("recall-context", """{"query":"x","tenant":"other"}""", "no argument 'tenant'")]
+    [TestCase("store-context", "{}", "text is missing: give the text to keep, or turns")]
+    [TestCase("store-context", """{"text":"a","turns":["b"]}""", "Give text or turns, not both")]
+    [TestCase("store-context", """{"turns":[{"role":"user"}]}""", "must be a list of at most 1000 turns")]
+    [TestCase("store-context", """{"text":"a","supersedes":"zz"}""", "'zz' is no id of a unit")]
+    [TestCase("forget-context", "{}", "Say what to forget")]
+    [TestCase("forget-context", """{"everything":true,"session":"s"}""", "not both")]
+    [TestCase("forget-context", """{"ids":["0123456"]}""", "There is no unit 0123456")]
+    [TestCase("generate", """{"prompt":"x","memory":1}""", "memory is 1 but must be off, true, or the name of a scope")]
     public async Task WrongArgumentsAreAnsweredWithWhatToChange(string tool, string arguments, string message)
     {
         var result = await _server.Client.CallToolAsync(tool, JsonSerializer.Deserialize<Dictionary<string, object?>>(arguments));
@@ -160,7 +175,7 @@ public sealed class ToolTests(string era)
         var broken = Path.Combine(TestContext.CurrentContext.WorkDirectory, $"broken-{era}.gguf");
         await File.WriteAllTextAsync(broken, "not a model");
         await using var server = await InProcessServer.StartAsync(era, s => s with { Models = s.Models with { Default = broken } });
-        Assert.That(await server.Client.ListToolsAsync(), Has.Count.EqualTo(2));
+        Assert.That(await server.Client.ListToolsAsync(), Has.Count.EqualTo(Tools.Length));
         var result = await server.Client.CallToolAsync("generate", Arguments(("prompt", "x")));
         Assert.That(result.IsError, Is.True);
         Assert.That(Text(result), Does.Contain(broken));

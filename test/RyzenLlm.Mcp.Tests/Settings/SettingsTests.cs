@@ -12,10 +12,14 @@ public sealed class SettingsTests
     public void TheFileHoldsEveryKeyWithItsDefaultAndNoOther()
     {
         var file = JsonDocument.Parse(File.ReadAllText(Path.Combine(Repository.Root, "appsettings.json"))).RootElement;
-        var written = file.EnumerateObject().SelectMany(section => section.Value.EnumerateObject().Select(s => ($"{section.Name}:{s.Name}", s.Value.GetRawText())));
-        var known = SettingsReader.Keys().Select(k => (k.Key, JsonSerializer.Serialize(k.Default)));
-        Assert.That(written, Is.EqualTo(known));
+        var known = SettingsReader.Keys().Select(k => (k.Key, JsonSerializer.Serialize(k.Default is Enum name ? name.ToString() : k.Default)));
+        Assert.That(Written(file, ""), Is.EqualTo(known));
     }
+
+    private static IEnumerable<(string Key, string Value)> Written(JsonElement section, string prefix) =>
+        section.EnumerateObject().SelectMany(s => s.Value.ValueKind == JsonValueKind.Object
+            ? Written(s.Value, $"{prefix}{s.Name}:")
+            : [($"{prefix}{s.Name}", s.Value.GetRawText())]);
 
     [Test]
     public void EachSourceOverridesTheOneBefore()
@@ -38,13 +42,17 @@ public sealed class SettingsTests
     }
 
     [TestCase("Engine:Kernel", "avx2", "Unknown setting Engine:Kernel (on the command line). Settings here are: Threads, Kernels, KvType, QueueLimit.")]
-    [TestCase("Motor:Threads", "1", "Unknown setting Motor (on the command line). Sections are: Models, Engine, Generation, Server, Log.")]
+    [TestCase("Motor:Threads", "1", "Unknown setting Motor (on the command line). Sections are: Models, Engine, Generation, Memory, Server, Log.")]
     [TestCase("Engine:Kernels", "sse", "Setting Engine:Kernels (on the command line) is 'sse' but must be one of: auto, portable, avx2, avx512.")]
     [TestCase("Engine:Threads", "many", "must be a whole number from 0, at most 1024")]
     [TestCase("Generation:TopP", "0", "must be a number above 0, at most 1")]
     [TestCase("Generation:TopP", "1.01", "must be a number above 0, at most 1")]
     [TestCase("Generation:TopK", "-1", "must be a whole number from 0.")]
     [TestCase("Generation:Seed", "-1", "Generation:Seed")]
+    [TestCase("Memory:Secrets", "hide", "must be one of: Redact, Refuse, Keep")]
+    [TestCase("Memory:Qdrant:AllowSharedIdf", "perhaps", "must be true or false")]
+    [TestCase("Memory:Ranking:B", "2", "must be a number from 0, at most 1")]
+    [TestCase("Memory:Ranking:Bm25:K1", "1", "Unknown setting Memory:Ranking:Bm25")]
     [TestCase("Engine", "2", "a section with settings, not a value")]
     [TestCase("Models:Folders", "/a", "must be a list: Models:Folders:0")]
     [TestCase("Generation:TopK:0", "1", "a single value")]

@@ -41,11 +41,7 @@ public sealed class SqliteRsuStore : RsuStore
     /// <inheritdoc/>
     public override Task OpenAsync(CancellationToken cancellationToken = default)
     {
-        lock (_write)
-        {
-            _ = Writer();
-        }
-
+        Write(_ => 0);
         return Task.CompletedTask;
     }
 
@@ -147,6 +143,10 @@ public sealed class SqliteRsuStore : RsuStore
             {
                 throw new VectorStoreException($"Other processes kept {Path} busy for {BusyTimeout.TotalSeconds:F0} s; nothing was written. Try again.", e);
             }
+            catch (SqliteException e) when (e.SqliteErrorCode is 14)
+            {
+                throw new VectorStoreException($"{Path} cannot be opened ({e.Message}): check Memory:Store and permissions.", e);
+            }
             catch (SqliteException e) when (e.SqliteErrorCode is 10 or 13 or 8)
             {
                 throw new VectorStoreException($"{Path} cannot be written ({e.Message}): check free space and permissions. Nothing was written.", e);
@@ -165,11 +165,7 @@ public sealed class SqliteRsuStore : RsuStore
 
     internal SqliteConnection OpenReader()
     {
-        lock (_write)
-        {
-            _ = Writer();
-        }
-
+        Write(_ => 0);
         return SqliteSchema.Open(Path, BusyTimeout);
     }
 

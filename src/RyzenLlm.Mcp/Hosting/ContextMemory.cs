@@ -1,0 +1,75 @@
+using RyzenLlm.Engine.Tokenizers;
+using RyzenLlm.Mcp.Settings;
+using RyzenLlm.Memory;
+
+namespace RyzenLlm.Mcp.Hosting;
+
+/// <summary>
+/// The memory as the tools use it: opened by the first call that needs it, always for the tenant of the settings. A store that could not be
+/// opened is tried again by the next call.
+/// </summary>
+internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock) : IDisposable
+{
+    private readonly SemaphoreSlim _opening = new(1, 1);
+    private RsuMemory? _memory;
+
+    /// <summary>Whose memory this server writes and reads.</summary>
+    public string Tenant => settings.Memory.Tenant;
+
+    /// <summary>Conversation that turns belong to where the call names none: one for each run of the server.</summary>
+    public string Session { get; } = $"chat {clock.GetUtcNow():yyyy-MM-dd HH:mm:ss}";
+
+    /// <summary>The memory of some settings, opened.</summary>
+    public static async Task<RsuMemory> OpenAsync(MemoryOptions options, TimeProvider clock, CancellationToken cancel)
+    {
+        var memory = RsuMemory.Create(options, new MemoryModels { Clock = clock });
+        try
+        {
+            await memory.OpenAsync(cancel).ConfigureAwait(false);
+            return memory;
+        }
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The open memory.</summary>
+    public async ValueTask<RsuMemory> OpenAsync(CancellationToken cancel)
+    {
+        if (_memory is { } open)
+        {
+            return open;
+        }
+
+        await _opening.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            return _memory ??= await OpenAsync(settings.Memory, clock, cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            _opening.Release();
+        }
+    }
+
+    /// <summary>Recalls; the budget is counted by the default model's vocabulary if that model is in memory.</summary>
+    public async Task<RecallResult> RecallAsync(RecallRequest request, CancellationToken cancel)
+    {
+        var memory = await OpenAsync(cancel).ConfigureAwait(false);
+        using var lease = library.TryDefault() is { } entry ? models.TryAcquire(entry) : null;
+        return await memory.RecallAsync(Tenant, request with { CountTokens = CounterOf(lease?.Scheduler.Model.Tokenizer) }, cancel).ConfigureAwait(false);
+    }
+
+    /// <summary>Length of a text by a vocabulary; null, which is the memory's own counter, for none.</summary>
+    public static Func<string, int>? CounterOf(ITokenizer? tokenizer) =>
+        tokenizer is null ? null : text => tokenizer.Encode(text, addBos: false, parseSpecial: false).Length;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _memory?.Dispose();
+        _opening.Dispose();
+    }
+}

@@ -1,0 +1,76 @@
+using RyzenLlm.Engine.Decoding;
+using RyzenLlm.Engine.Models;
+using RyzenLlm.Engine.Tokenizers;
+using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Memory;
+
+namespace RyzenLlm.Mcp.Tools;
+
+/// <summary>
+/// What a generation with memory does besides: before it, what the memory holds on the prompt is put between the instruction, which stays the
+/// same from call to call, and the prompt; after it, prompt and answer are stored.
+/// </summary>
+/// <param name="memory">The memory.</param>
+/// <param name="scope">Shelf to read and write; null reads all and writes the usual one.</param>
+/// <param name="session">Conversation that the new turns belong to.</param>
+/// <param name="budget">Tokens of recalled text at most.</param>
+internal sealed class GenerationMemory(ContextMemory memory, string? scope, string session, int budget)
+{
+    /// <summary>A pack smaller than this holds nothing but its own frame.</summary>
+    private const int SmallestPack = 64;
+
+    /// <summary>Tokens set aside for the chat form.</summary>
+    private const int ChatForm = 32;
+
+    /// <summary>Units put into the prompt.</summary>
+    public string[] Recalled { get; private set; } = [];
+
+    /// <summary>Why the memory was not read or not written; null if it was.</summary>
+    public string? Problem { get; private set; }
+
+    /// <summary>The request with the pack before its last turn, the prompt.</summary>
+    public async Task<GenerationRequest> AddPackAsync(GenerationRequest asked, LanguageModel model, CancellationToken cancel)
+    {
+        var prompt = asked.Turns[^1];
+        var count = ContextMemory.CounterOf(model.Tokenizer);
+        var room = model.Info.IsRecurrent || count is null ? budget : Math.Min(budget, Room(asked, model.Info, count));
+        if (room < SmallestPack)
+        {
+            Problem = $"The context of {model.Info.Name} has no room for recalled text beside the prompt and max_tokens.";
+            return asked;
+        }
+
+        var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
+        var found = await open.RecallAsync(
+            memory.Tenant, new RecallRequest { Query = prompt.Content, Scope = scope, Budget = room, CountTokens = count }, cancel).ConfigureAwait(false);
+        Recalled = [.. found.Hits.Where(h => h.Packed).Select(h => $"{h.Unit.Id}")];
+        return found.Text.Length == 0 ? asked : asked with { Turns = [.. asked.Turns.SkipLast(1), new ChatTurn(prompt.Role, $"{found.Text}\n{prompt.Content}")] };
+    }
+
+    /// <summary>Keeps the new turns. The answer is there already, so a failure is noted, not thrown.</summary>
+    public async Task StoreAsync(string prompt, string model, string answer, CancellationToken cancel)
+    {
+        if (string.IsNullOrWhiteSpace(answer))
+        {
+            return;
+        }
+
+        try
+        {
+            var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
+            await open.StoreAsync(memory.Tenant, new StoreRequest
+            {
+                Items = [new Utterance { Text = prompt, Speaker = "user" }, new Utterance { Text = answer, Speaker = "assistant", Source = $"model:{model}" }],
+                Session = session,
+                Scope = scope ?? "private",
+            }, cancel).ConfigureAwait(false);
+        }
+        catch (Exception e) when (Failures.Describe(e) is { } problem)
+        {
+            Problem = $"The new turns were not stored: {problem}";
+        }
+    }
+
+    private static int Room(GenerationRequest asked, ModelInfo info, Func<string, int> count) =>
+        info.ContextLength - Math.Min(asked.MaxTokens, info.ContextLength / 2) - asked.Turns.Sum(t => count(t.Content)) - ChatForm;
+}
