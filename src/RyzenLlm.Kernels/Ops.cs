@@ -114,7 +114,7 @@ public sealed unsafe class Ops : IDisposable
         {
             _fixedRows.Reserve(n, w.Columns);
             _fixedRows.Set(x, n, w.Columns);
-            Run(_fixedRows);
+            RunRows(_fixedRows, n);
             _fixed.Set(w, _fixedRows, n, y);
             Run(_fixed);
             return;
@@ -136,7 +136,7 @@ public sealed unsafe class Ops : IDisposable
 
         q.Columns = columns;
         _quantize.Set(x, n, q);
-        Run(_quantize);
+        RunRows(_quantize, n);
     }
 
     /// <summary>Ternary product of n quantised rows; y is [n][w.Rows].</summary>
@@ -190,6 +190,19 @@ public sealed unsafe class Ops : IDisposable
         {
             job.Clear();
         }
+    }
+
+    // A single row, that of a decoded token, is done before another thread would have looked up.
+    private void RunRows(OperandJob job, int rows)
+    {
+        if (rows > 1)
+        {
+            Run(job);
+            return;
+        }
+
+        job.Run(0, 1);
+        job.Clear();
     }
 
     // Shares are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.

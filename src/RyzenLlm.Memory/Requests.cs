@@ -178,7 +178,13 @@ public sealed record ForgetRequest
 
         return new RsuFilter(tenant)
         {
-            Ids = Ids, Session = Session, Scope = Scope, Source = Source, From = From, To = To, ExpiredAt = Expired ? now : null,
+            Ids = Ids,
+            Session = Session,
+            Scope = Scope,
+            Source = Source,
+            From = From,
+            To = To,
+            ExpiredAt = Expired ? now : null,
         };
     }
 }

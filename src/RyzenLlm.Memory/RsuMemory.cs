@@ -95,7 +95,11 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
         RsuCollection collection = Store.ForTenant(tenant);
         var filter = new RsuFilter(tenant)
         {
-            Scope = request.Scope, Session = request.Session, Speaker = request.Speaker, From = request.From, To = request.To,
+            Scope = request.Scope,
+            Session = request.Session,
+            Speaker = request.Speaker,
+            From = request.From,
+            To = request.To,
             LiveAt = request.IncludePast ? null : models.Clock.GetUtcNow(),
         };
         ReadOnlyMemory<float>? vector = models.Embedder is null

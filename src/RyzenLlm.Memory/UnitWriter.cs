@@ -133,8 +133,12 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
         await collection.UpsertAsync(write.Values, cancellationToken).ConfigureAwait(false);
         return before with
         {
-            Ids = ids, Stored = before.Stored + stored, Merged = before.Merged + merged, Linked = before.Linked + linked,
-            Superseded = before.Superseded + superseded, Secrets = before.Secrets + units.Count(u => u.Kinds.HasFlag(RsuKinds.Secret)),
+            Ids = ids,
+            Stored = before.Stored + stored,
+            Merged = before.Merged + merged,
+            Linked = before.Linked + linked,
+            Superseded = before.Superseded + superseded,
+            Secrets = before.Secrets + units.Count(u => u.Kinds.HasFlag(RsuKinds.Secret)),
         };
     }
 

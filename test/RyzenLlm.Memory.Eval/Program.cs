@@ -32,7 +32,7 @@ if (args is ["agent", var file, var agent, var count])
 }
 
 Console.Error.WriteLine("""
-    locomo DATA RUN.jsonl [store=sqlite|fake-qdrant|qdrant:URL] [bm25] [Setting=value ...]   dialogues-N.jsonl and questions-N.jsonl to a run for score.py
+    locomo DATA RUN.jsonl [store=sqlite|fake-qdrant|qdrant:URL] [bm25] [charts=DIR] [Setting=value ...]   dialogues-N.jsonl and questions-N.jsonl to a run for score.py
     latency [SIZE ...]                                                              store and recall times at these numbers of units
     density DATA                                                                    tiers against the turns that questions need
     agent FILE NAME COUNT                                                           store and recall COUNT facts on a shared file; run several at once
@@ -43,9 +43,15 @@ static async Task LocomoAsync(string data, string output, string[] settings)
 {
     var options = new MemoryOptions();
     var ranking = new RankingOptions();
-    string storeName = "sqlite";
+    string storeName = "sqlite", charts = "";
     foreach (string[] pair in settings.Select(s => s.Split('=', 2)))
     {
+        if (pair[0] == "charts")
+        {
+            charts = pair[1];
+            continue;
+        }
+
         if (pair[0] == "bm25")
         {
             ranking = RankingOptions.Bm25 with { };
@@ -95,6 +101,16 @@ static async Task LocomoAsync(string data, string output, string[] settings)
         var scores = Scores.Of(Directory.GetFiles(data, "questions-*.jsonl").Order().SelectMany(Question.Read), turns, run);
         Console.WriteLine(EvaluationTables.Ranking(scores));
         Console.WriteLine(EvaluationTables.Budgets(scores, turns));
+        if (charts.Length > 0)
+        {
+            File.WriteAllText(Path.Combine(charts, "memory-recall-by-budget.svg"), SvgChart.Draw(
+                "What a pack holds", "words in the pack", "per cent",
+                [
+                    new ChartLine("evidence", [.. Scores.Budgets.Select(b => ((double)b, 100 * scores.Average(s => s.PackedRecall[b])))]),
+                    new ChartLine("answer words", [.. Scores.Budgets.Select(b => ((double)b, 100 * scores.Where(s => s.AnswerCoverage.Count > 0).Average(s => s.AnswerCoverage[b])))]),
+                ]));
+        }
+
         foreach (var conversation in scores.GroupBy(s => s.Conversation))
         {
             Console.WriteLine($"{conversation.Key} R@10 {100 * conversation.Average(s => s.Recall[10]):F1} nDCG@10 {100 * conversation.Average(s => s.Ndcg10):F1}");

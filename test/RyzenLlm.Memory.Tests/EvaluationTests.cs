@@ -15,7 +15,12 @@ internal sealed class EvaluationTests
 
     private static Question Ask(params string[] evidence) => new()
     {
-        Id = "q", Conversation = "c", Text = "?", Category = 4, Evidence = evidence, Answer = JsonSerializer.SerializeToElement("word3 word4"),
+        Id = "q",
+        Conversation = "c",
+        Text = "?",
+        Category = 4,
+        Evidence = evidence,
+        Answer = JsonSerializer.SerializeToElement("word3 word4"),
     };
 
     [Test]

@@ -62,11 +62,7 @@ internal sealed unsafe partial class Avx512Kernels
                 TernaryRows.MatMul<TernaryDots<TQ2_0Layout>, TernaryDots<I2_SLayout>>(w, begin, end, q, ldq, a, sums, n, y, ldy);
                 break;
             default:
-                for (var m = begin; m < end; m++)
-                {
-                    TernaryRows.MultiplyRuns<TernaryDots<I2_SLayout>>(w, m, q, ldq, a, n, y, ldy);
-                }
-
+                TernaryRows.MatMulUnpacked<TernaryDots<I2_SLayout>>(w, begin, end, q, ldq, a, sums, n, y, ldy);
                 break;
         }
 

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
 
 namespace RyzenLlm.Kernels;
 
@@ -75,7 +76,61 @@ internal static unsafe class TernaryRows
         }
     }
 
-    /// <summary>One row whose blocks have scales of their own, or of a format without a kernel: each block repacked to I2_S digits, one sum per run of equal scale.</summary>
+    /// <summary>The product for TQ1_0: a band of rows is unpacked to I2_S digits, once for all tokens.</summary>
+    public static void MatMulUnpacked<TPacked>(WeightMatrix w, int begin, int end, sbyte* q, long ldq, float* a, int* sums, int n, float* y, long ldy)
+        where TPacked : struct, ITernaryDots
+    {
+        var runs = w.Columns / 256;
+        var dots = stackalloc int[Band * Tokens];
+        var scales = stackalloc float[Band];
+        var digits = Scratch.TakeOuter((long)Band * runs * 64);
+        for (var first = begin; first < end; first += Band)
+        {
+            var rows = Math.Min(Band, end - first);
+            for (var r = 0; r < rows; r++)
+            {
+                scales[r] = Unpack(w, first + r, runs, digits + ((long)r * runs * 64));
+            }
+
+            for (var t = 0; t < n;)
+            {
+                var tokens = TPacked.Take(n - t);
+                TPacked.Dot(digits, runs * 64L, rows, runs, q + (t * ldq), ldq, tokens, dots);
+                for (var r = 0; r < rows; r++)
+                {
+                    if (float.IsNaN(scales[r]))
+                    {
+                        MultiplyRuns<TPacked>(w, first + r, q + (t * ldq), ldq, a + t, tokens, y + (t * ldy), ldy);
+                        continue;
+                    }
+
+                    for (var j = 0; j < tokens; j++)
+                    {
+                        y[((t + j) * ldy) + first + r] = (dots[(r * Tokens) + j] - sums[t + j]) / a[t + j] * scales[r];
+                    }
+                }
+
+                t += tokens;
+            }
+        }
+    }
+
+    /// <summary>Unpacks a row and returns its scale, or NaN if its blocks have several.</summary>
+    private static float Unpack(WeightMatrix w, int m, int runs, byte* digits)
+    {
+        var scale = TernaryPacking.ReadBlock(w, m, 0, digits);
+        for (var run = 1; run < runs; run++)
+        {
+            if (TernaryPacking.ReadBlock(w, m, run, digits + (run * 64L)) != scale)
+            {
+                scale = float.NaN;
+            }
+        }
+
+        return scale;
+    }
+
+    /// <summary>One row whose blocks have scales of their own: each block repacked to I2_S digits, one sum per run of equal scale.</summary>
     public static void MultiplyRuns<TPacked>(WeightMatrix w, int m, sbyte* q, long ldq, float* a, int n, float* y, long ldy)
         where TPacked : struct, ITernaryDots
     {

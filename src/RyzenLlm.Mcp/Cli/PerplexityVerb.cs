@@ -24,10 +24,12 @@ internal static class PerplexityVerb
     {
         var verb = new Command("perplexity", "Measures how well a model predicts a text: nats per token and bits per byte.");
         var text = new Option<string>("--text") { Description = "UTF-8 text file.", HelpName = "FILE", Required = true };
-        var stride = new Option<int>("--stride") { Description = "Tokens by which the window of a transformer moves; half its context if absent.", HelpName = "N" };
+        var window = new Option<int>("--window") { Description = "Tokens that a transformer sees at once; its context if absent.", HelpName = "N" };
+        var stride = new Option<int>("--stride") { Description = "Tokens by which the window of a transformer moves; half of it if absent.", HelpName = "N" };
         var limit = new Option<int>("--limit") { Description = "Judge only the first N tokens.", HelpName = "N" };
         var common = new CommonOptions(verb).WithModel().WithJson("Print one JSON object.").WithThreads().WithKernels();
         verb.Add(text);
+        verb.Add(CommonOptions.InRange(window, 2, int.MaxValue));
         verb.Add(CommonOptions.InRange(stride, 1, int.MaxValue));
         verb.Add(CommonOptions.InRange(limit, 1, int.MaxValue));
         verb.SetAction((parsed, cancel) =>
@@ -37,7 +39,7 @@ internal static class PerplexityVerb
             var content = TextInput.ReadFile(parsed.GetRequiredValue(text));
             using var model = ModelLoader.Load(entry.Path, LoadedModels.OptionsFor(settings.Engine));
             var most = parsed.GetResult(limit) is null ? int.MaxValue : parsed.GetValue(limit);
-            var output = Measure(model, entry.Name, content, most, parsed.GetValue(stride), cancel);
+            var output = Measure(model, entry.Name, content, most, parsed.GetValue(window), parsed.GetValue(stride), cancel);
             if (parsed.GetValue(common.Json!))
             {
                 CliJson.Print(output);
@@ -53,7 +55,7 @@ internal static class PerplexityVerb
         return verb;
     }
 
-    internal static PerplexityReport Measure(LanguageModel model, string name, string text, int limit, int stride, CancellationToken cancel)
+    internal static PerplexityReport Measure(LanguageModel model, string name, string text, int limit, int window, int stride, CancellationToken cancel)
     {
         var started = TimeProvider.System.GetTimestamp();
         var tokenizer = model.Tokenizer ?? throw new ArgumentException($"{name} has no vocabulary, so it cannot read text: choose another model.");
@@ -66,7 +68,12 @@ internal static class PerplexityVerb
         }
 
         int[] prefix = tokenizer.AddBos && tokenizer.BosId is { } bos ? [bos] : [];
-        var window = model.Info.IsRecurrent ? ids.Length : Math.Min(ids.Length, model.Info.ContextLength - prefix.Length);
+        if (!model.Info.IsRecurrent && window > model.Info.ContextLength)
+        {
+            throw new ArgumentException($"--window is {window} but the context of {name} is {model.Info.ContextLength} tokens.");
+        }
+
+        window = model.Info.IsRecurrent ? ids.Length : Math.Min(ids.Length, (window == 0 ? model.Info.ContextLength : window) - prefix.Length);
         stride = stride == 0 ? Math.Max(1, window / 2) : stride;
         if (!model.Info.IsRecurrent && stride > window)
         {

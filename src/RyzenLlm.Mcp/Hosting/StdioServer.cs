@@ -45,11 +45,12 @@ internal static class StdioServer
                 }
             }));
         using var host = builder.Build();
+        var lifetime = host.Services.GetRequiredService<IHostApplicationLifetime>(); // the host takes its services along when it ends
         var running = host.RunAsync(cancel);
         if (await Task.WhenAny(running, input.Ended).ConfigureAwait(false) != running)
         {
             // The SDK waits for calls in work without cancelling them; stopping the host does cancel them.
-            host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+            lifetime.StopApplication();
         }
 
         // Not every step of a model can be interrupted, and nobody is there to wait for its result.

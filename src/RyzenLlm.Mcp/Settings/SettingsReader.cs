@@ -88,7 +88,7 @@ public static class SettingsReader
                 : throw Invalid(section, root, $"a list: {section.Path}:0, {section.Path}:1 and so on");
         }
 
-        if (section.Value is null)
+        if (section.Value is null || section.GetChildren().Any())
         {
             throw Invalid(section, root, "a single value");
         }

@@ -29,9 +29,9 @@ public static class SvgChart
         double Y(double y) => Height - Bottom - y / top * (Height - Top - Bottom);
         var svg = new StringBuilder();
         svg.Append(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#777\">\n");
-        Text(svg, Left, Top - 16, "start", title);
+        Text(svg, Left, Top - 22, "start", title);
         Text(svg, (Left + Width - Right) / 2.0, Height - 10, "middle", xLabel);
-        Text(svg, 6, Top - 2, "start", yLabel);
+        Text(svg, 6, Top - 8, "start", yLabel);
         for (int i = 0; i <= Steps; i++)
         {
             double y = Y(top * i / Steps);

@@ -9,7 +9,16 @@ public sealed record RankingOptions
     /// <summary>Plain BM25 with the usual constants and nothing else, to compare with.</summary>
     public static RankingOptions Bm25 { get; } = new()
     {
-        K1 = 1.2f, B = 0.75f, Near1 = 0, Near2 = 0, Answer = 0, Question = 0, Session = 0, Speaker = 0, Dense = 0, ContextTier = 1,
+        K1 = 1.2f,
+        B = 0.75f,
+        Near1 = 0,
+        Near2 = 0,
+        Answer = 0,
+        Question = 0,
+        Session = 0,
+        Speaker = 0,
+        Dense = 0,
+        ContextTier = 1,
     };
 
     /// <summary>BM25 term saturation.</summary>

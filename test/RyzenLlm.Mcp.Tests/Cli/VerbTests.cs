@@ -110,12 +110,12 @@ public sealed class VerbTests
     {
         var file = Path.Combine(_folder, "long.txt");
         await File.WriteAllTextAsync(file, string.Concat(Enumerable.Repeat("The wheel of the machine turns and the words go round. ", 40)));
-        var half = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json");
+        var half = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--window", "200");
         var tokens = half.GetProperty("tokens").GetInt32();
         var window = half.GetProperty("window").GetInt32();
         Assert.That(tokens, Is.GreaterThan(2 * window), "the text must need several windows");
         Assert.That(half.GetProperty("stride").GetInt32(), Is.EqualTo(window / 2));
-        var whole = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--stride", $"{window}");
+        var whole = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--window", "200", "--stride", $"{window}");
         Assert.That(whole.GetProperty("tokens").GetInt32(), Is.EqualTo(tokens));
         Assert.That(whole.GetProperty("nats_per_token").GetDouble(), Is.Not.EqualTo(half.GetProperty("nats_per_token").GetDouble()));
         var few = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--limit", "10");

@@ -94,6 +94,27 @@ public sealed class ProcessTests
     }
 
     [Test]
+    public async Task ACancelledCallEndsItsGenerationAndIsNotAnswered()
+    {
+        using var process = BuiltProgram.Start(["serve", "--set", "Server:ProgressSeconds=0.05"]);
+        _ = process.StandardError.ReadToEndAsync();
+        await SendAsync(process, Initialize);
+        await ReadAnswerAsync(process, 1);
+        await SendAsync(process, Initialized);
+        await SendAsync(process, Endless);
+        Assert.That(await BuiltProgram.ReadLineAsync(process), Does.Contain("notifications/progress"));
+        await SendAsync(process, """{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}""");
+
+        // Calls of one model are served in turn: this one would wait for its deadline if the first still ran.
+        await SendAsync(process, Endless.Replace("\"id\":3", "\"id\":4").Replace("1000000", "2").Replace("3600", "60"));
+        var answer = await ReadAnswerAsync(process, 4, unexpected: 3);
+        Assert.That(answer.GetProperty("result").GetProperty("structuredContent").GetProperty("stop_reason").GetString(), Is.EqualTo("length"));
+        process.StandardInput.Close();
+        await BuiltProgram.WaitAsync(process);
+        Assert.That(process.ExitCode, Is.Zero);
+    }
+
+    [Test]
     public async Task QuickCallsAreAnsweredEvenIfTheInputEndsAtOnce()
     {
         var (code, output, _) = await BuiltProgram.RunAsync(
@@ -121,7 +142,7 @@ public sealed class ProcessTests
     }
 
     // Every line on the way must be a JSON-RPC message.
-    private static async Task<JsonElement> ReadAnswerAsync(Process process, int id)
+    private static async Task<JsonElement> ReadAnswerAsync(Process process, int id, int unexpected = -1)
     {
         while (true)
         {
@@ -129,9 +150,13 @@ public sealed class ProcessTests
             JsonElement message = default;
             Assert.That(() => message = JsonDocument.Parse(line).RootElement, Throws.Nothing, line);
             Assert.That(message.GetProperty("jsonrpc").GetString(), Is.EqualTo("2.0"));
-            if (message.TryGetProperty("id", out var answered) && answered.ValueKind == JsonValueKind.Number && answered.GetInt32() == id)
+            if (message.TryGetProperty("id", out var answered) && answered.ValueKind == JsonValueKind.Number)
             {
-                return message;
+                Assert.That(answered.GetInt32(), Is.Not.EqualTo(unexpected));
+                if (answered.GetInt32() == id)
+                {
+                    return message;
+                }
             }
         }
     }

@@ -48,7 +48,9 @@ internal sealed class RealQdrantRsuStoreTests : RsuStoreContract
         return new QdrantRsuStore(
             new QdrantOptions
             {
-                Url = Environment.GetEnvironmentVariable("QDRANT_URL")!, ApiKey = Environment.GetEnvironmentVariable("QDRANT_API_KEY") ?? "", Collection = _collection,
+                Url = Environment.GetEnvironmentVariable("QDRANT_URL")!,
+                ApiKey = Environment.GetEnvironmentVariable("QDRANT_API_KEY") ?? "",
+                Collection = _collection,
             },
             embedder,
             256);

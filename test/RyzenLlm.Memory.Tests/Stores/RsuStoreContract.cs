@@ -59,9 +59,20 @@ internal abstract class RsuStoreContract
     {
         Rsu unit = Unit("The kettle is blue.") with
         {
-            Source = "chat.jsonl#4", Density = 1.5f, Tier = RsuTier.Full, Kinds = RsuKinds.Question | RsuKinds.Code, ValidFrom = Day.AddDays(-1),
-            ValidTo = Day.AddDays(3), SupersededBy = Guid.NewGuid(), VariantOf = Guid.NewGuid(), ExpiresAt = Day.AddYears(50), Sources = ["a", "b"],
-            Seen = 3, Tokens = 7, Tokenizer = "v1", State = "prefix-9",
+            Source = "chat.jsonl#4",
+            Density = 1.5f,
+            Tier = RsuTier.Full,
+            Kinds = RsuKinds.Question | RsuKinds.Code,
+            ValidFrom = Day.AddDays(-1),
+            ValidTo = Day.AddDays(3),
+            SupersededBy = Guid.NewGuid(),
+            VariantOf = Guid.NewGuid(),
+            ExpiresAt = Day.AddYears(50),
+            Sources = ["a", "b"],
+            Seen = 3,
+            Tokens = 7,
+            Tokenizer = "v1",
+            State = "prefix-9",
         };
         RsuCollection ann = await Filled(unit);
 
