@@ -83,6 +83,32 @@ public class DraftTests
     }
 
     [Test]
+    public void LookupCopiesAnEditedText()
+    {
+        // "Repeat this text with one word changed": 200 tokens, an instruction, and the text again.
+        var random = new Random(4);
+        int[] text = [.. Enumerable.Range(0, 200).Select(_ => random.Next(90))];
+        int[] answer = [.. text[..70], 95, .. text[71..]];
+        List<int> tokens = [.. text, 96, 97, 98];
+        var end = tokens.Count + answer.Length;
+        using var lookup = new LookupDraft(LookupDraft.NewRates());
+        var steps = 0;
+        for (; tokens.Count < end; steps++)
+        {
+            var tree = Tree(depth: Math.Min(Speculator.MaxDepth, end - tokens.Count - 1));
+            lookup.Propose(tokens.ToArray(), tree, Budget);
+            for (var node = DraftTree.Root; node >= DraftTree.Root;)
+            {
+                var next = answer[^(end - tokens.Count)];
+                tokens.Add(next);
+                node = tokens.Count < end ? tree.Find(node, next) : DraftTree.Refused;
+            }
+        }
+
+        Assert.That(answer.Length / (double)steps, Is.GreaterThan(8), "tokens per step");
+    }
+
+    [Test]
     public void LookupGoesOnWithAPeriod()
     {
         var tree = Tree(depth: 7);

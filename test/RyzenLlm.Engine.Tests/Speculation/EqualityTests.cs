@@ -12,6 +12,9 @@ public class EqualityTests
 {
     private const int Tokens = 24;
 
+    // More with RYZENLLM_PROMPTS=1000.
+    private static readonly int Prompts = int.TryParse(Environment.GetEnvironmentVariable("RYZENLLM_PROMPTS"), out var wanted) ? wanted : 24;
+
     /// <summary>A target and a draft model of the same vocabulary.</summary>
     public static readonly (string Target, string Draft)[] Pairs =
     [
@@ -34,7 +37,7 @@ public class EqualityTests
         using var small = Golden.Open(draft).Load();
         var experience = new Experience(model);
         var modes = new[] { SpeculationMode.Lookup, SpeculationMode.Recycle, SpeculationMode.Draft, SpeculationMode.Auto };
-        for (var seed = 0; seed < 24; seed++)
+        for (var seed = 0; seed < Prompts; seed++)
         {
             var (prompt, sampling) = (Streams.Prompt(model, seed), Streams.Sampling(seed));
             var plain = Streams.Decode(model, prompt, sampling, Tokens);

@@ -31,7 +31,7 @@ public sealed class Speculator : IDisposable
     private const double Overhead = 0.01;
     private const int LongestPause = 64;
 
-    private readonly IReadOnlyList<Draft> _drafts;
+    private readonly Draft[] _drafts; // an array: enumerating it allocates nothing
     private readonly StepCosts _costs;
     private readonly TimeProvider _clock;
     private readonly int? _guesses;
@@ -60,7 +60,7 @@ public sealed class Speculator : IDisposable
     /// <param name="guesses">Verify always this many guesses, as far as there are; null lets hit rates and costs decide.</param>
     public Speculator(IReadOnlyList<Draft> drafts, StepCosts costs, TimeProvider clock, int? guesses = null)
     {
-        (_drafts, _costs, _clock, _guesses) = (drafts, costs, clock, guesses);
+        (_drafts, _costs, _clock, _guesses) = ([.. drafts], costs, clock, guesses);
         _begun = clock.GetTimestamp();
     }
 
