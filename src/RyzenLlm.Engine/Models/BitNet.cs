@@ -369,9 +369,13 @@ public sealed unsafe class BitNet : LanguageModel
             Down = Read("ffn_down", n, ff);
 
             Projection Read(string name, int rows, int columns) => new(
-                file.Matrix($"{prefix}{name}.weight", rows, columns),
+                InPlaceOrUnpacked(file.Matrix($"{prefix}{name}.weight", rows, columns)),
                 file.TryVector($"{prefix}{name}.scale", 1, out var scale) ? scale[0] : 1);
         }
+
+        // The digits of TQ1_0 would be unpacked again for every product; all other types are used where they lie in the file.
+        private static WeightMatrix InPlaceOrUnpacked(WeightMatrix matrix) =>
+            matrix.Format.Type == QuantType.TQ1_0 && TernaryPacking.TryToI2_S(matrix) is { } unpacked ? unpacked : matrix;
 
         public float* AttnNorm { get; }
         public float* AttnSubNorm { get; }

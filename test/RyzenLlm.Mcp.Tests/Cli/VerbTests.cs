@@ -164,6 +164,50 @@ public sealed class VerbTests
         Assert.That(json.GetProperty("models").GetArrayLength(), Is.GreaterThan(0));
     }
 
+    [TestCase("lookup")]
+    [TestCase("recycle")]
+    [TestCase("auto")]
+    public async Task GuessingAheadDoesNotChangeTheText(string mode)
+    {
+        string[] arguments = ["generate", "--model", "mamba-f32", "--max-tokens", "30", "--seed", "3", "--json", "The state of the machine"];
+        var plain = await Json([.. arguments, "--speculate", "off"]);
+        var guessed = await Json([.. arguments, "--speculate", mode]);
+        Assert.That(guessed.GetProperty("text").GetString(), Is.EqualTo(plain.GetProperty("text").GetString()));
+        Assert.That(plain.TryGetProperty("speculation", out _), Is.False);
+        Assert.That(guessed.GetProperty("speculation").GetProperty("tokens_per_step").GetDouble(), Is.GreaterThanOrEqualTo(1));
+    }
+
+    [Test]
+    public async Task AModelDraftsForAnotherOfTheSameVocabularyOnly()
+    {
+        string[] arguments = ["generate", "--max-tokens", "12", "--json", "--model", "tales-bitnet", "Once upon a time"];
+        var drafted = await Json([.. arguments, "--speculate", "draft"]); // the one that its card names
+        var plain = await Json([.. arguments, "--speculate", "off"]);
+        Assert.That(drafted.GetProperty("text").GetString(), Is.EqualTo(plain.GetProperty("text").GetString()));
+        Assert.That(drafted.GetProperty("speculation").GetProperty("drafts")[0].GetString(), Is.EqualTo("draft"));
+        var (code, _, error) = await BuiltProgram.RunAsync([.. arguments, "--speculate", "draft", "--draft", "mamba-f32"]);
+        Assert.That(code, Is.EqualTo(1));
+        Assert.That(error, Does.Contain("tales-bitnet").And.Contain("vocabular"));
+    }
+
+    [Test]
+    public async Task TheTextFollowsAConstraintAndABadOneIsRefusedByName()
+    {
+        string[] arguments = ["generate", "--model", "tales-bitnet", "--json"];
+        var choice = await Json([.. arguments, "--choice", "an owl", "--choice", "a fox", "It was"]);
+        Assert.That(choice.GetProperty("text").GetString(), Is.AnyOf("an owl", "a fox"));
+        var schema = Path.Combine(_folder, "schema.json");
+        await File.WriteAllTextAsync(schema, """{"type":"object","properties":{"age":{"type":"integer","minimum":1,"maximum":9}},"required":["age"],"additionalProperties":false}""");
+        var text = (await Json([.. arguments, "--json-schema", "@" + schema, "The girl:"])).GetProperty("text").GetString()!;
+        Assert.That(JsonDocument.Parse(text).RootElement.GetProperty("age").GetInt32(), Is.InRange(1, 9));
+        var (code, _, error) = await BuiltProgram.RunAsync([.. arguments, "--json-schema", """{"dependentSchemas":{}}""", "x"]);
+        Assert.That((code, error.Trim().Split('\n').Length), Is.EqualTo((1, 1)));
+        Assert.That(error, Does.Contain("dependentSchemas"));
+        (code, _, error) = await BuiltProgram.RunAsync([.. arguments, "--regex", "a+", "--choice", "b", "x"]);
+        Assert.That(code, Is.EqualTo(1));
+        Assert.That(error, Does.Contain("give one"));
+    }
+
     private static JsonElement Expected(string model) => JsonDocument.Parse(File.ReadAllText(Repository.Expected(model + ".json"))).RootElement;
 
     private static int[] Ints(JsonElement array) => [.. array.EnumerateArray().Select(e => e.GetInt32())];
