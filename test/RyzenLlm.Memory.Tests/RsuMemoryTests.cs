@@ -65,6 +65,28 @@ internal sealed class RsuMemoryTests(string kind)
         [.. (await _memory.SearchAsync(tenant, new RecallRequest { Query = query })).Select(h => h.Record.Text)];
 
     [Test]
+    public async Task A_unit_is_found_by_the_beginning_of_its_id()
+    {
+        Guid id = (await _memory.StoreAsync("t", new StoreRequest { Items = [new Utterance { Text = "The van is behind the bakery." }] })).Ids[0];
+        Assert.That(await _memory.FindIdAsync("t", id.ToString()[..8].ToUpperInvariant()), Is.EqualTo(id));
+        Assert.That(await _memory.FindIdAsync("t", id.ToString()), Is.EqualTo(id));
+        Assert.That(() => _memory.FindIdAsync("u", id.ToString()[..8]), Throws.ArgumentException.With.Message.Contains("There is no unit"));
+        Assert.That(() => _memory.FindIdAsync("t", id.ToString()[..5]), Throws.ArgumentException.With.Message.Contains("no id of a unit"));
+    }
+
+    [Test]
+    public async Task A_short_note_without_a_session_is_stored_once_and_a_short_remark_in_one_each_time()
+    {
+        StoreRequest note = new() { Items = [new Utterance { Text = "Tea, please." }] };
+        await _memory.StoreAsync("t", note);
+        _clock.Now += TimeSpan.FromMinutes(1);
+        Assert.That((await _memory.StoreAsync("t", note)).Merged, Is.EqualTo(1));
+        await _memory.StoreAsync("t", note with { Session = "s" });
+        _clock.Now += TimeSpan.FromMinutes(1);
+        Assert.That((await _memory.StoreAsync("t", note with { Session = "s" })).Stored, Is.EqualTo(1));
+    }
+
+    [Test]
     public async Task What_was_said_is_recalled_in_place_as_quoted_data()
     {
         await Say("Where did you park the van?");

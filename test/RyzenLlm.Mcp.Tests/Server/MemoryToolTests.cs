@@ -62,6 +62,21 @@ public sealed class MemoryToolTests
     }
 
     [Test]
+    public async Task ABudgetIsCountedByTheDefaultModelOnceThatIsInMemory()
+    {
+        await Call("store-context", ("text", Fact));
+        var before = await Call("recall-context", ("query", "boat house key"));
+        await Call("generate", ("prompt", "The"), ("max_tokens", 1));
+        var after = await Call("recall-context", ("query", "boat house key"));
+        var text = after.GetProperty("text").GetString()!;
+        Assert.That(before.GetProperty("text").GetString(), Is.EqualTo(text));
+        var tokenizer = Mcp.Cli.TokenizeVerb.Load(new("mamba-f32", Path.Combine(Repository.Models, "mamba-f32.gguf")));
+        var tokens = tokenizer.Encode(text, addBos: false, parseSpecial: false).Length;
+        Assert.That(after.GetProperty("tokens").GetInt32(), Is.EqualTo(tokens));
+        Assert.That(before.GetProperty("tokens").GetInt32(), Is.Not.EqualTo(tokens));
+    }
+
+    [Test]
     public async Task ConditionsNarrowARecallAndABudgetBoundsIt()
     {
         await Call("store-context", ("text", "The red boat is being painted in Hamburg this spring."), ("session", "one"), ("scope", "work"), ("at", "2026-01-05"));

@@ -169,6 +169,19 @@ public sealed class SqliteRsuStore : RsuStore
         return SqliteSchema.Open(Path, BusyTimeout);
     }
 
+    /// <summary>A folder made here is its owner's alone: a memory is private. One that exists stays as it is.</summary>
+    private static void CreateFolder(string folder)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Directory.CreateDirectory(folder);
+        }
+        else
+        {
+            Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+    }
+
     private SqliteConnection Writer()
     {
         if (_writer is not null)
@@ -176,7 +189,7 @@ public sealed class SqliteRsuStore : RsuStore
             return _writer;
         }
 
-        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(Path)!);
+        CreateFolder(System.IO.Path.GetDirectoryName(Path)!);
         SqliteConnection connection = SqliteSchema.Open(Path, BusyTimeout);
         try
         {
