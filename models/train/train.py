@@ -89,7 +89,7 @@ def quick_loss(net, ops, ids, T, windows=48):
     at = np.linspace(0, len(ids) - T - 1, windows).astype(int)
     total, count = 0.0, 0
     for i in range(0, windows, 8):
-        rows = torch.from_numpy(np.stack([ids[s:s + T + 1] for s in at[i:i + 8]]).astype(np.int64))
+        rows = torch.from_numpy(np.stack([ids[s:s + T + 1] for s in at[i:i + 8]]).astype(np.int64)).to(next(net.parameters()).device)
         logits = net(rows[:, :-1], ops).view(len(rows), T, -1)[:, T // 2:].float()
         y = rows[:, 1 + T // 2:]
         total += torch.nn.functional.cross_entropy(logits.reshape(-1, net.V), y.reshape(-1), reduction='sum').item()
