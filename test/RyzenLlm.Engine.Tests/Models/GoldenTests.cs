@@ -6,7 +6,7 @@ namespace RyzenLlm.Engine.Tests.Models;
 public class GoldenTests
 {
     public static IEnumerable<TestCaseData> Cases =>
-        from name in Golden.Own.Concat(Golden.Trained)
+        from name in Golden.Own.Concat(Golden.Trained).Concat(Golden.Shipped)
         from kernels in KernelSet.Available
         select new TestCaseData(name, kernels.Name).SetArgDisplayNames(name, kernels.Name);
 
@@ -31,7 +31,7 @@ public class GoldenTests
             {
                 var found = logits.AsSpan(t * golden.VocabularySize, golden.VocabularySize);
                 var (cosine, distance) = Compare(found, golden.LogitsAt(t));
-                Assert.That(cosine, Is.GreaterThanOrEqualTo(0.99999), $"cosine after position {t}");
+                Assert.That(cosine, Is.GreaterThanOrEqualTo(golden.CosineAt(t)), $"cosine after position {t}");
                 Assert.That(distance, Is.LessThanOrEqualTo(golden.ToleranceAt(t)), $"largest difference after position {t}");
             }
         }
@@ -45,9 +45,9 @@ public class GoldenTests
         using var session = model.CreateSession();
 
         var logits = Feed.Tokens(session, golden.PromptIds);
-        var ids = Feed.Greedy(session, logits.AsSpan(logits.Length - golden.VocabularySize), golden.GreedyIds.Length);
+        var ids = Feed.Greedy(session, logits.AsSpan(logits.Length - golden.VocabularySize), golden.CertainGreedyIds.Length);
 
-        Assert.That(ids, Is.EqualTo(golden.GreedyIds));
+        Assert.That(ids, Is.EqualTo(golden.CertainGreedyIds));
     }
 
     [TestCaseSource(nameof(Cases))]
