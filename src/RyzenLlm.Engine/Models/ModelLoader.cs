@@ -15,6 +15,9 @@ public sealed record LoadOptions
 
     /// <summary>Element type of key/value caches; F32 for exact evaluation.</summary>
     public KvType KvType { get; init; } = KvType.F16;
+
+    /// <summary>Activations of products with Q8_0 weights; exact for logits that are compared with a reference.</summary>
+    public Precision Precision { get; init; } = Precision.Exact;
 }
 
 /// <summary>Opens model files and builds the network that their architecture names.</summary>
@@ -125,7 +128,7 @@ public static class ModelLoader
     }
 
     private static Ops OpsFor(KernelSet kernels, LoadOptions options) =>
-        new(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
+        new(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads) { Precision = options.Precision };
 
     // What the model takes over is disposed of here if there is no model in the end.
     private static TResult Keep<T, TResult>(T part, Func<T, TResult> use)

@@ -28,7 +28,7 @@ internal static class EvalVerb
         {
             var settings = common.Settings(parsed);
             var ids = ReadIds(parsed.GetRequiredValue(tokens));
-            using var model = ModelLoader.Load(common.Entry(parsed, settings).Path, LoadedModels.OptionsFor(settings.Engine) with { KvType = KvType.F32 });
+            using var model = ModelLoader.Load(common.Entry(parsed, settings).Path, LoadedModels.OptionsFor(settings.Engine) with { KvType = KvType.F32, Precision = Precision.Exact });
             var file = parsed.GetRequiredValue(output);
             Evaluate(model, ids, parsed.GetValue(chunk), file, cancel);
             var summary = new EvalReport(ids.Length, model.Info.VocabularySize, model.Ops.Kernels.Name, file);

@@ -22,6 +22,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         Threads = engine.Threads,
         Kernels = engine.Kernels,
         KvType = Enum.Parse<KvType>(engine.KvType, ignoreCase: true),
+        Precision = Enum.Parse<Precision>(engine.Precision, ignoreCase: true),
     };
 
     /// <summary>The scheduler of a model, which stays loaded until the lease is disposed of.</summary>

@@ -57,6 +57,12 @@ public sealed record EngineSettings
     [AllowedValues("f16", "f32")]
     public string KvType { get; init; } = "f16";
 
+    /// <summary>
+    /// Activations of products with Q8_0 weights: exact takes them as they are, fast rounds them to 16 bits where the processor gains by it.
+    /// </summary>
+    [AllowedValues("exact", "fast")]
+    public string Precision { get; init; } = "fast";
+
     /// <summary>Requests that may wait for a model behind the one in work.</summary>
     [Range(1, 100_000)]
     public int QueueLimit { get; init; } = 64;
