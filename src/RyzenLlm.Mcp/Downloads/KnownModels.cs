@@ -18,8 +18,6 @@ public static class KnownModels
     public static IReadOnlyList<KnownModel> All { get; } =
     [
         new("bitnet-2b-4t", "microsoft/bitnet-b1.58-2B-4T-gguf", "ggml-model-i2_s.gguf", 1_188 * Megabyte, "MIT", "BitNet b1.58 2B4T, chat: the best answers of this list"),
-        new("falcon3-1b-1.58bit", "tiiuae/Falcon3-1B-Instruct-1.58bit-GGUF", "ggml-model-i2_s.gguf", 1_360 * Megabyte, "TII Falcon Licence 2.0", "Falcon3 1B in ternary weights, chat"),
-        new("falcon3-3b-1.58bit", "tiiuae/Falcon3-3B-Instruct-1.58bit-GGUF", "ggml-model-i2_s.gguf", 2_060 * Megabyte, "TII Falcon Licence 2.0", "Falcon3 3B in ternary weights, chat"),
         new("mamba-130m", "devingulliver/mamba-gguf", "*mamba-130m*q8_0*.gguf", 140 * Megabyte, "Apache-2.0", "Mamba 130M, completion: a fast draft"),
         new("mamba-370m", "devingulliver/mamba-gguf", "*mamba-370m*q8_0*.gguf", 400 * Megabyte, "Apache-2.0", "Mamba 370M, completion"),
         new("mamba-790m", "devingulliver/mamba-gguf", "*mamba-790m*q8_0*.gguf", 850 * Megabyte, "Apache-2.0", "Mamba 790M, completion"),
