@@ -1,3 +1,4 @@
+using ModelContextProtocol.Server;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Memory;
@@ -5,16 +6,16 @@ using RyzenLlm.Memory;
 namespace RyzenLlm.Mcp.Hosting;
 
 /// <summary>
-/// The memory as the tools use it: opened by the first call that needs it, always for the tenant of the settings. A store that could not be
-/// opened is tried again by the next call.
+/// The memory as the tools use it: opened by the first call that needs it. A store that could not be opened is tried again by the
+/// next call.
 /// </summary>
 internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock) : IDisposable
 {
     private readonly SemaphoreSlim _opening = new(1, 1);
     private RsuMemory? _memory;
 
-    /// <summary>Whose memory this server writes and reads.</summary>
-    public string Tenant => settings.Memory.Tenant;
+    /// <summary>Whose memory a call reads and writes.</summary>
+    public Caller CallerOf(MessageContext request) => Caller.Of(request, settings);
 
     /// <summary>Conversation that turns belong to where the call names none: one for each run of the server.</summary>
     public string Session { get; } = $"chat {clock.GetUtcNow():yyyy-MM-dd HH:mm:ss}";
@@ -55,11 +56,11 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
     }
 
     /// <summary>Recalls; the budget is counted by the default model's vocabulary if that model is in memory.</summary>
-    public async Task<RecallResult> RecallAsync(RecallRequest request, CancellationToken cancel)
+    public async Task<RecallResult> RecallAsync(Caller caller, RecallRequest request, CancellationToken cancel)
     {
         var memory = await OpenAsync(cancel).ConfigureAwait(false);
         using var lease = library.TryDefault() is { } entry ? models.TryAcquire(entry) : null;
-        return await memory.RecallAsync(Tenant, request with { CountTokens = CounterOf(lease?.Scheduler.Model.Tokenizer) }, cancel).ConfigureAwait(false);
+        return await memory.RecallAsync(caller.Tenant, request with { CountTokens = CounterOf(lease?.Scheduler.Model.Tokenizer) }, cancel).ConfigureAwait(false);
     }
 
     /// <summary>Length of a text by a vocabulary; null, which is the memory's own counter, for none.</summary>

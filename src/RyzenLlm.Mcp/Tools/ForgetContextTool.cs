@@ -67,11 +67,12 @@ internal sealed class ForgetContextTool : McpServerTool
     public override async ValueTask<CallToolResult> InvokeAsync(RequestContext<CallToolRequestParams> request, CancellationToken cancellationToken = default)
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
+        var caller = _memory.CallerOf(request);
         var memory = await _memory.OpenAsync(cancellationToken).ConfigureAwait(false);
         var ids = new List<Guid>();
         foreach (var id in arguments.Get(_ids))
         {
-            ids.Add(await memory.FindIdAsync(_memory.Tenant, id, cancellationToken).ConfigureAwait(false));
+            ids.Add(await memory.FindIdAsync(caller.Tenant, id, cancellationToken).ConfigureAwait(false));
         }
 
         var asked = new ForgetRequest
@@ -85,7 +86,7 @@ internal sealed class ForgetContextTool : McpServerTool
             Expired = arguments.Get(_expired),
             Everything = arguments.Get(_everything),
         };
-        var found = await memory.ForgetAsync(_memory.Tenant, asked, cancellationToken).ConfigureAwait(false);
+        var found = await memory.ForgetAsync(caller.Tenant, asked, cancellationToken).ConfigureAwait(false);
         var dryRun = arguments.Get(_dryRun);
         if (!dryRun && arguments.Get(_confirm) != found.Matched)
         {
@@ -95,7 +96,7 @@ internal sealed class ForgetContextTool : McpServerTool
 
         if (!dryRun)
         {
-            found = await memory.ForgetAsync(_memory.Tenant, asked with { DryRun = false }, cancellationToken).ConfigureAwait(false);
+            found = await memory.ForgetAsync(caller.Tenant, asked with { DryRun = false }, cancellationToken).ConfigureAwait(false);
         }
 
         var output = new ForgottenContext(

@@ -103,7 +103,7 @@ internal sealed class GenerateTool : McpServerTool
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var entry = _library.Resolve(arguments.Get(_model));
         var asked = Request(arguments);
-        var memory = Memory(arguments);
+        var memory = Memory(arguments, _memory.CallerOf(request));
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
@@ -129,11 +129,12 @@ internal sealed class GenerateTool : McpServerTool
         return Answer(entry, result, memory);
     }
 
-    private GenerationMemory? Memory(ToolArguments arguments) => arguments.Get(_remember) switch
+    private GenerationMemory? Memory(ToolArguments arguments, Caller caller) => arguments.Get(_remember) switch
     {
         RememberParameter.Off => null,
         var scope => new(
             _memory,
+            caller,
             scope == RememberParameter.All ? null : scope,
             arguments.GetOptional(_session) ?? _memory.Session,
             (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget)),

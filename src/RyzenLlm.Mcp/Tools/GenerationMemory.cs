@@ -11,10 +11,11 @@ namespace RyzenLlm.Mcp.Tools;
 /// same from call to call, and the prompt; after it, prompt and answer are stored.
 /// </summary>
 /// <param name="memory">The memory.</param>
+/// <param name="caller">Whose memory.</param>
 /// <param name="scope">Shelf to read and write; null reads all and writes the usual one.</param>
 /// <param name="session">Conversation that the new turns belong to.</param>
 /// <param name="budget">Tokens of recalled text at most.</param>
-internal sealed class GenerationMemory(ContextMemory memory, string? scope, string session, int budget)
+internal sealed class GenerationMemory(ContextMemory memory, Caller caller, string? scope, string session, int budget)
 {
     /// <summary>A pack smaller than this holds nothing but its own frame.</summary>
     private const int SmallestPack = 64;
@@ -42,7 +43,7 @@ internal sealed class GenerationMemory(ContextMemory memory, string? scope, stri
 
         var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
         var found = await open.RecallAsync(
-            memory.Tenant, new RecallRequest { Query = prompt.Content, Scope = scope, Budget = room, CountTokens = count }, cancel).ConfigureAwait(false);
+            caller.Tenant, new RecallRequest { Query = prompt.Content, Scope = scope, Budget = room, CountTokens = count }, cancel).ConfigureAwait(false);
         Recalled = [.. found.Hits.Where(h => h.Packed).Select(h => $"{h.Unit.Id}")];
         return found.Text.Length == 0 ? asked : asked with { Turns = [.. asked.Turns.SkipLast(1), new ChatTurn(prompt.Role, $"{found.Text}\n{prompt.Content}")] };
     }
@@ -58,7 +59,7 @@ internal sealed class GenerationMemory(ContextMemory memory, string? scope, stri
         try
         {
             var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
-            await open.StoreAsync(memory.Tenant, new StoreRequest
+            await open.StoreAsync(caller.Tenant, new StoreRequest
             {
                 Items = [new Utterance { Text = prompt, Speaker = "user" }, new Utterance { Text = answer, Speaker = "assistant", Source = $"model:{model}" }],
                 Session = session,

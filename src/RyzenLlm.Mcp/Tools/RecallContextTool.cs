@@ -88,7 +88,7 @@ internal sealed class RecallContextTool : McpServerTool
             IncludePast = arguments.Get(_past),
             Format = arguments.Get(_format) == "full" ? RecallFormat.Full : RecallFormat.Compact,
         };
-        var found = await _memory.RecallAsync(asked, cancellationToken).ConfigureAwait(false);
+        var found = await _memory.RecallAsync(_memory.CallerOf(request), asked, cancellationToken).ConfigureAwait(false);
         var output = new RecalledContext(
             found.Text,
             found.Tokens,

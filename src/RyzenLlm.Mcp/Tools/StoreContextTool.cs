@@ -72,16 +72,17 @@ internal sealed class StoreContextTool : McpServerTool
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var items = Items(arguments);
+        var caller = _memory.CallerOf(request);
         var memory = await _memory.OpenAsync(cancellationToken).ConfigureAwait(false);
         var days = arguments.Get(_expires);
         var corrected = arguments.GetOptional(_supersedes);
-        var stored = await memory.StoreAsync(_memory.Tenant, new StoreRequest
+        var stored = await memory.StoreAsync(caller.Tenant, new StoreRequest
         {
             Items = items,
             Session = arguments.Get(_session),
             Scope = arguments.GetOptional(_scope) ?? _scope.Default,
             ExpiresAt = days > 0 ? _clock.GetUtcNow().AddDays(days) : null,
-            Supersedes = corrected is null ? null : await memory.FindIdAsync(_memory.Tenant, corrected, cancellationToken).ConfigureAwait(false),
+            Supersedes = corrected is null ? null : await memory.FindIdAsync(caller.Tenant, corrected, cancellationToken).ConfigureAwait(false),
         }, cancellationToken).ConfigureAwait(false);
         var output = new StoredContext(
             [.. stored.Ids.Select(id => $"{id}")], stored.Stored, stored.Merged, stored.Linked, stored.Superseded, stored.Recalled, stored.Secrets);
