@@ -169,7 +169,7 @@ public sealed class EngineChatClientTests
         var output = new StringWriter();
         var history = await KernelAgent.RunAsync(_client, output);
         Assert.That($"{output}", Does.Contain("call:  look("));
-        Assert.That(history.Select(m => m.Role.Label), Is.EqualTo(new[] { "system", "user", "assistant", "user", "assistant" }));
+        Assert.That(history.Select(m => m.Role.Label), Is.EqualTo(new[] { "system", "user", "assistant", "tool", "assistant", "user", "assistant" }));
         Assert.That(history[^1].Content, Is.Not.Empty);
     }
 
