@@ -97,6 +97,9 @@ public sealed class Decoder
     /// <summary>State of the sequence. It lags behind <see cref="Tokens"/>: the latest has not been computed, nor those before it that a constraint forced.</summary>
     public Session Session { get; }
 
+    /// <summary>Positions in the prompt that the session will be able to go back to; see <see cref="Session.Mark"/>.</summary>
+    public IReadOnlyList<int> Marks { get; init; } = [];
+
     /// <summary>Tokens of the prompt.</summary>
     public int PromptTokens { get; }
 
@@ -131,7 +134,8 @@ public sealed class Decoder
         for (var position = begin; position < end; position++)
         {
             var last = position == _tokens.Count - 1;
-            var row = batch.Add(Session, _tokens[position], logits: last, tentative: guesses > 0, top: last ? top : default);
+            var mark = Marks.Count > 0 && position < PromptTokens && Marks.Contains(position + 1);
+            var row = batch.Add(Session, _tokens[position], logits: last, mark: mark, tentative: guesses > 0, top: last ? top : default);
             _logitsRow = last ? row : -1;
         }
 

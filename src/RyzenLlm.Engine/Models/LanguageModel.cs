@@ -92,7 +92,16 @@ public abstract unsafe class LanguageModel : IDisposable
         batch.Begin(this);
         if (batch.Count > 0)
         {
-            Compute(batch);
+            try
+            {
+                Compute(batch);
+            }
+            catch
+            {
+                batch.Fail();
+                throw;
+            }
+
             batch.Complete();
         }
     }
