@@ -73,6 +73,9 @@ public sealed record GenerationResult
     /// <summary>From the request until the first token, waiting included; null without a token.</summary>
     public TimeSpan? TimeToFirstToken { get; init; }
 
+    /// <summary>From the request until work on it began; zero if it ended before that.</summary>
+    public TimeSpan QueueTime { get; init; }
+
     /// <summary>Time for reading the prompt, up to the first token.</summary>
     public TimeSpan PromptTime { get; init; }
 

@@ -124,6 +124,7 @@ internal sealed class TextGenerator : IDisposable
             PromptTokens = _decoder.PromptTokens,
             GeneratedTokens = _decoder.GeneratedTokens,
             TimeToFirstToken = _firstToken is { } first ? _clock.GetElapsedTime(_submitted, first) : null,
+            QueueTime = _clock.GetElapsedTime(_submitted, _started),
             PromptTime = _firstToken is { } read ? _clock.GetElapsedTime(_started, read) : TimeSpan.Zero,
             DecodeTime = _firstToken is { } begun ? _clock.GetElapsedTime(begun, _lastToken) : TimeSpan.Zero,
             Speculation = _speculator?.Report(),

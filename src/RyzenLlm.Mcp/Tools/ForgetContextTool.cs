@@ -96,7 +96,7 @@ internal sealed class ForgetContextTool : McpServerTool
 
         if (!dryRun)
         {
-            found = await memory.ForgetAsync(caller.Tenant, asked with { DryRun = false }, cancellationToken).ConfigureAwait(false);
+            found = await ServerInstruments.ForgettingAsync(() => memory.ForgetAsync(caller.Tenant, asked with { DryRun = false }, cancellationToken)).ConfigureAwait(false);
         }
 
         var output = new ForgottenContext(
