@@ -1,3 +1,4 @@
+using System.Security.Claims;
 using ModelContextProtocol.Server;
 using RyzenLlm.Mcp.Settings;
 
@@ -13,5 +14,8 @@ internal sealed record Caller(string Tenant)
     public const string TenantClaim = "tenant";
 
     /// <summary>The caller of a request: the tenant of its credentials, or that of the settings where the transport has none (standard input).</summary>
-    public static Caller Of(MessageContext request, AppSettings settings) => new(request.User?.FindFirst(TenantClaim)?.Value ?? settings.Memory.Tenant);
+    public static Caller Of(MessageContext request, AppSettings settings) => Of(request.User, settings);
+
+    /// <summary>As <see cref="Of(MessageContext, AppSettings)"/>, by the user of a request.</summary>
+    public static Caller Of(ClaimsPrincipal? user, AppSettings settings) => new(user?.FindFirst(TenantClaim)?.Value ?? settings.Memory.Tenant);
 }

@@ -126,6 +126,10 @@ public sealed record ServerSettings
     /// <summary>Seconds between two progress notifications of a call.</summary>
     [Range(0.001, 60.0)]
     public double ProgressSeconds { get; init; } = 1;
+
+    /// <summary>Characters that an answer may have; of a longer text it shows the beginning and links to the rest.</summary>
+    [Range(4_000, 10_000_000)]
+    public int InlineCharacters { get; init; } = 60_000;
 }
 
 /// <summary>Messages on standard error.</summary>

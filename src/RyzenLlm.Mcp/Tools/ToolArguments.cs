@@ -59,6 +59,18 @@ internal sealed class ToolArguments
     /// <summary>The time given, or null.</summary>
     public DateTimeOffset? GetOptional(TimeParameter parameter) => Get(parameter) is var time && time != default ? time : null;
 
+    /// <summary>Names of the arguments given beside these.</summary>
+    public string[] Others(params ReadOnlySpan<ToolParameter> expected)
+    {
+        var left = new HashSet<ToolParameter>(_values.Keys);
+        foreach (var parameter in expected)
+        {
+            left.Remove(parameter);
+        }
+
+        return [.. left.Select(p => p.Name)];
+    }
+
     /// <summary>Input schema of a tool.</summary>
     public static JsonElement Schema(IReadOnlyList<ToolParameter> parameters)
     {
