@@ -40,7 +40,12 @@ internal static class Composition
         services.AddSingleton<McpServerTool, RecallContextTool>();
         services.AddSingleton<McpServerTool, StoreContextTool>();
         services.AddSingleton<McpServerTool, ForgetContextTool>();
-        services.AddOptions<McpServerOptions>().Configure<ServerResources>((options, resources) => options.ResourceCollection = resources.All);
+        services.AddSingleton<CallTasks>();
+        services.AddOptions<McpServerOptions>().Configure<ServerResources, CallTasks>((options, resources, tasks) =>
+        {
+            options.ResourceCollection = resources.All;
+            tasks.Configure(options);
+        });
         foreach (var prompt in TextPrompt.All)
         {
             services.AddSingleton<McpServerPrompt>(prompt);

@@ -13,6 +13,8 @@ namespace RyzenLlm.Mcp.Tools;
 /// <summary><c>generate</c>: text from a local model.</summary>
 internal sealed class GenerateTool : McpServerTool
 {
+    private const double LongestDeadline = 3600;
+
     private readonly AppSettings _settings;
     private readonly ModelLibrary _library;
     private readonly LoadedModels _models;
@@ -79,7 +81,7 @@ internal sealed class GenerateTool : McpServerTool
         _minP = new("min_p", "Drop tokens below this share of the most probable one; 0 is off.", 0, 0.999, Exact(defaults.MinP));
         _repetitionPenalty = new("repetition_penalty", "Above 1 weakens tokens already seen.", 0.01, 10, Exact(defaults.RepetitionPenalty));
         _seed = new("seed", "The same seed and arguments give the same text.", 0, 9007199254740991, defaults.Seed);
-        _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, 3600, settings.Server.DeadlineSeconds);
+        _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, LongestDeadline, settings.Server.DeadlineSeconds);
         _memoryBudget = new("memory_budget", "With memory: tokens of recalled text at most.", 64, 1_000_000, Math.Max(64, settings.Memory.Budget));
         _parameters =
         [
@@ -112,7 +114,8 @@ internal sealed class GenerateTool : McpServerTool
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var caller = _memory.CallerOf(request);
-        var generation = arguments.GetOptional(_continue) is { } handle ? Unfinished(caller, handle, arguments) : Begin(arguments, caller);
+        var isTask = CallTasks.Of(request) is not null;
+        var generation = arguments.GetOptional(_continue) is { } handle ? Unfinished(caller, handle, arguments, isTask) : Begin(arguments, caller, isTask);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(generation.Asked.MaxTokens, generation.Tokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
@@ -128,8 +131,8 @@ internal sealed class GenerateTool : McpServerTool
             await reporting.ConfigureAwait(false);
         }
 
-        cancellationToken.ThrowIfCancellationRequested();
         _activity.Answered(result);
+        cancellationToken.ThrowIfCancellationRequested();
         if (generation.Memory is { } memory)
         {
             await memory.StoreAsync(generation.Prompt, generation.Model.Name, result.Text, cancellationToken).ConfigureAwait(false);
@@ -138,7 +141,7 @@ internal sealed class GenerateTool : McpServerTool
         return Answer(caller, generation, result);
     }
 
-    private Generation Begin(ToolArguments arguments, Caller caller)
+    private Generation Begin(ToolArguments arguments, Caller caller, bool isTask)
     {
         if (arguments.Get(_prompt) is not { Length: > 0 } prompt)
         {
@@ -146,12 +149,12 @@ internal sealed class GenerateTool : McpServerTool
         }
 
         var entry = _library.Resolve(arguments.Get(_model));
-        var asked = Request(arguments);
+        var asked = Request(arguments, isTask);
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         return new(entry, drafting, asked, prompt, Memory(arguments, caller));
     }
 
-    private Generation Unfinished(Caller caller, string handle, ToolArguments arguments)
+    private Generation Unfinished(Caller caller, string handle, ToolArguments arguments, bool isTask)
     {
         if (arguments.Others(_continue, _deadline) is [_, ..] others)
         {
@@ -165,7 +168,7 @@ internal sealed class GenerateTool : McpServerTool
             throw new ArgumentException($"The file of {generation.Model.Name} has changed since, so its text cannot be continued: call generate with the prompt again.");
         }
 
-        return generation with { Asked = generation.Asked with { Deadline = TimeSpan.FromSeconds(arguments.Get(_deadline)) } };
+        return generation with { Asked = generation.Asked with { Deadline = Deadline(arguments, isTask) } };
     }
 
     private GenerationMemory? Memory(ToolArguments arguments, Caller caller) => arguments.Get(_remember) switch
@@ -179,7 +182,11 @@ internal sealed class GenerateTool : McpServerTool
             (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget)),
     };
 
-    private GenerationRequest Request(ToolArguments arguments)
+    // Nobody waits for the answer of a task, so only a deadline that was asked for ends it early.
+    private TimeSpan Deadline(ToolArguments arguments, bool isTask) =>
+        TimeSpan.FromSeconds(isTask && !arguments.Has(_deadline) ? LongestDeadline : arguments.Get(_deadline));
+
+    private GenerationRequest Request(ToolArguments arguments, bool isTask)
     {
         var request = Prompts.Request(_settings.Generation, arguments.Get(_prompt), arguments.Get(_system));
         return request with
@@ -189,7 +196,7 @@ internal sealed class GenerateTool : McpServerTool
             Stop = arguments.Get(_stop),
             Constraint = Guidance.Constraint(arguments.Get(_schema), arguments.Get(_regex), arguments.Get(_choices)),
             Speculation = Guidance.Mode(arguments.Get(_speculate)),
-            Deadline = TimeSpan.FromSeconds(arguments.Get(_deadline)),
+            Deadline = Deadline(arguments, isTask),
             Sampling = request.Sampling with
             {
                 Temperature = (float)arguments.Get(_temperature),
@@ -241,7 +248,8 @@ internal sealed class GenerateTool : McpServerTool
 
     private async Task ReportAsync(RequestContext<CallToolRequestParams> request, GenerationProgress progress, CancellationToken stop)
     {
-        if (request.Params?.ProgressToken is not { } token)
+        var task = CallTasks.Of(request);
+        if (request.Params?.ProgressToken is null && task is null)
         {
             return;
         }
@@ -251,7 +259,12 @@ internal sealed class GenerateTool : McpServerTool
             using var timer = new PeriodicTimer(TimeSpan.FromSeconds(_settings.Server.ProgressSeconds), _clock);
             while (await timer.WaitForNextTickAsync(stop).ConfigureAwait(false))
             {
-                await request.Server.NotifyProgressAsync(token, progress.Next(), cancellationToken: stop).ConfigureAwait(false);
+                var next = progress.Next();
+                task?.Report(next.Message!, _clock.GetUtcNow());
+                if (request.Params?.ProgressToken is { } token)
+                {
+                    await request.Server.NotifyProgressAsync(token, next, cancellationToken: stop).ConfigureAwait(false);
+                }
             }
         }
         catch (OperationCanceledException)

@@ -49,6 +49,9 @@ internal sealed class ToolArguments
         return problems.Count == 0 ? arguments : throw new ArgumentException(string.Join(" ", problems));
     }
 
+    /// <summary>Whether the call gives a value.</summary>
+    public bool Has(ToolParameter parameter) => _values.ContainsKey(parameter);
+
     /// <summary>The value given, or the default.</summary>
     public T Get<T>(ToolParameter<T> parameter)
         where T : notnull => _values.TryGetValue(parameter, out var value) ? (T)value : parameter.Default;

@@ -21,7 +21,8 @@ internal sealed class InProcessServer : IAsyncDisposable
     /// <param name="era">Protocol version that the client asks for.</param>
     /// <param name="change">Changes the settings of the tests.</param>
     /// <param name="client">What the client can do.</param>
-    public static async Task<InProcessServer> StartAsync(string era, Func<AppSettings, AppSettings>? change = null, McpClientOptions? client = null)
+    /// <param name="tasks">Changes which calls become tasks.</param>
+    public static async Task<InProcessServer> StartAsync(string era, Func<AppSettings, AppSettings>? change = null, McpClientOptions? client = null, Action<CallTasks>? tasks = null)
     {
         var settings = new AppSettings
         {
@@ -37,6 +38,7 @@ internal sealed class InProcessServer : IAsyncDisposable
             .AddRyzenLlm(settings, new ModelLibrary(settings.Models, [Repository.Models]))
             .WithStreamServerTransport(toServer.Reader.AsStream(), toClient.Writer.AsStream());
         var host = builder.Build();
+        tasks?.Invoke(host.Services.GetRequiredService<CallTasks>());
         await host.StartAsync();
         var transport = new StreamClientTransport(toServer.Writer.AsStream(), toClient.Reader.AsStream());
         client ??= new();
