@@ -99,6 +99,9 @@ public sealed unsafe class Ops : IDisposable
     /// <summary>The thread team.</summary>
     public ThreadTeam Team { get; }
 
+    /// <summary>Bytes of weights that the products so far have read.</summary>
+    public long WeightBytes { get; internal set; }
+
     /// <summary>Precision of <see cref="Linear"/>.</summary>
     public Precision Precision { get; set; }
 
@@ -110,6 +113,7 @@ public sealed unsafe class Ops : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(n);
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(y);
+        WeightBytes += w.Bytes;
         if (Precision == Precision.Fast && Kernels.HasFixedPoint && w.Format.Type == QuantType.Q8_0)
         {
             _fixedRows.Reserve(n, w.Columns);
@@ -154,6 +158,7 @@ public sealed unsafe class Ops : IDisposable
             throw new ArgumentException($"{w.Name}: {n} activation rows of {q.Columns} for a matrix of {w.Columns} columns.");
         }
 
+        WeightBytes += w.Bytes;
         _ternary.Set(w, q, n, y);
         Run(_ternary);
     }
