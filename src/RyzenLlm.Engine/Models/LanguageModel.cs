@@ -1,5 +1,6 @@
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Telemetry;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Formats;
@@ -70,6 +71,9 @@ public abstract unsafe class LanguageModel : IDisposable
     /// <summary>Kernels and threads it runs on.</summary>
     public Ops Ops { get; }
 
+    /// <summary>Bytes of its file.</summary>
+    internal long FileBytes => _file.Length;
+
     private protected KernelSet Kernels => Ops.Kernels;
 
     /// <summary>A fresh sequence at position 0.</summary>
@@ -92,7 +96,16 @@ public abstract unsafe class LanguageModel : IDisposable
         batch.Begin(this);
         if (batch.Count > 0)
         {
-            Compute(batch);
+            try
+            {
+                Compute(batch);
+            }
+            catch
+            {
+                batch.Fail();
+                throw;
+            }
+
             batch.Complete();
         }
     }
@@ -103,6 +116,7 @@ public abstract unsafe class LanguageModel : IDisposable
         if (!_disposed)
         {
             _disposed = true;
+            Instruments.Resident(this, -1);
             Ops.Dispose();
             _head?.Dispose();
             DisposeModel();

@@ -1,4 +1,5 @@
 using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Telemetry;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Kernels;
 
@@ -67,9 +68,9 @@ public static class ModelLoader
         ArgumentOutOfRangeException.ThrowIfNegative(options.Threads, nameof(options));
         var kernels = KernelSet.Select(options.Kernels);
         var weights = WeightsOf(path);
-        return weights.EndsWith(SafetensorsExtension, StringComparison.OrdinalIgnoreCase)
+        return Instruments.Loading(weights, () => weights.EndsWith(SafetensorsExtension, StringComparison.OrdinalIgnoreCase)
             ? LoadSafetensors(weights, kernels, options)
-            : LoadGguf(weights, kernels, options);
+            : LoadGguf(weights, kernels, options));
     }
 
     /// <summary>Whether an architecture keeps a state of constant size; false for those not known here.</summary>

@@ -156,6 +156,14 @@ public sealed unsafe class Batch : IDisposable
         }
     }
 
+    internal void Fail()
+    {
+        foreach (var session in _sessions)
+        {
+            session.IsLost = true;
+        }
+    }
+
     internal void Complete()
     {
         _computed = true;
