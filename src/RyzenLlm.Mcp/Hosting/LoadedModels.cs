@@ -136,6 +136,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             unused.ForEach(Forget);
         }
 
+        ServerInstruments.ModelEvictions.Add(unused.Count);
         unused.ForEach(Unload);
     }
 

@@ -24,6 +24,9 @@ public sealed record AppSettings
     /// <summary>The MCP server.</summary>
     public ServerSettings Server { get; init; } = new();
 
+    /// <summary>Metrics and traces.</summary>
+    public TelemetrySettings Telemetry { get; init; } = new();
+
     /// <summary>Messages on standard error.</summary>
     public LogSettings Log { get; init; } = new();
 }
