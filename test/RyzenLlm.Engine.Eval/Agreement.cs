@@ -46,7 +46,7 @@ internal static class Agreement
                 }
 
                 ratios.Sort();
-                var (relativeRow, relativeDraft) = (costs.Row / costs.Plain, own.Plain / costs.Plain);
+                var (relativeRow, relativeDraft) = (costs.Row(1) / costs.Plain, own.Plain / costs.Plain);
                 Console.WriteLine(
                     $"| {agreement:0.0} | {(paid ? "model" : "free")} | {1000 * costs.Plain:0.0} | {1000 * own.Plain:0.0} | {relativeRow:0.000} | {perStep:0.00} "
                     + $"| {ratios[ratios.Count / 2]:0.00} | {Predicted(agreement, relativeRow, relativeDraft):0.00} |");

@@ -24,6 +24,11 @@ internal static class Streams
             batch.Clear();
             decoder.AddRows(batch);
             model.Forward(batch);
+            if (decoder.GeneratedTokens > 0)
+            {
+                speculator?.Costs.Record(batch.Count, batch.Seconds);
+            }
+
             while (decoder.TakeLogits(batch, out _))
             {
             }

@@ -102,8 +102,9 @@ internal sealed class GenerateTool : McpServerTool
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var entry = _library.Resolve(arguments.Get(_model));
-        var asked = Request(arguments);
-        var memory = Memory(arguments, _memory.CallerOf(request));
+        var caller = _memory.CallerOf(request);
+        var asked = Request(arguments) with { Tenant = caller.Tenant };
+        var memory = Memory(arguments, caller);
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
