@@ -104,6 +104,9 @@ public sealed unsafe class Ops : IDisposable
     /// <summary>The thread team.</summary>
     public ThreadTeam Team { get; }
 
+    /// <summary>Bytes of weights that the products so far have read.</summary>
+    public long WeightBytes { get; internal set; }
+
     /// <summary>Precision of <see cref="Linear"/>.</summary>
     public Precision Precision { get; set; }
 
@@ -115,6 +118,7 @@ public sealed unsafe class Ops : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(n);
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(y);
+        WeightBytes += w.Bytes;
         if (Precision == Precision.Fast && Kernels.HasFixedPoint && w.Format.Type == QuantType.Q8_0)
         {
             _fixedRows.Reserve(n, w.Columns);
@@ -159,6 +163,7 @@ public sealed unsafe class Ops : IDisposable
             throw new ArgumentException($"{w.Name}: {n} activation rows of {q.Columns} for a matrix of {w.Columns} columns.");
         }
 
+        WeightBytes += w.Bytes;
         _ternary.Set(w, q, n, y);
         Run(_ternary);
     }

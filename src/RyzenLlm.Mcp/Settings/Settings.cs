@@ -24,6 +24,9 @@ public sealed record AppSettings
     /// <summary>The MCP server.</summary>
     public ServerSettings Server { get; init; } = new();
 
+    /// <summary>Metrics and traces.</summary>
+    public TelemetrySettings Telemetry { get; init; } = new();
+
     /// <summary>Messages on standard error.</summary>
     public LogSettings Log { get; init; } = new();
 }
@@ -63,9 +66,17 @@ public sealed record EngineSettings
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";
 
-    /// <summary>Requests that may wait for a model behind the one in work.</summary>
+    /// <summary>Requests that a model serves at once; each holds the state of its own sequence.</summary>
+    [Range(1, 1024)]
+    public int MaxSequences { get; init; } = 16;
+
+    /// <summary>Requests that may wait for a model behind those.</summary>
     [Range(1, 100_000)]
     public int QueueLimit { get; init; } = 64;
+
+    /// <summary>Tokens that a step of a model computes at most: next tokens of all requests and parts of prompts.</summary>
+    [Range(1, 8192)]
+    public int StepTokens { get; init; } = 256;
 }
 
 /// <summary>What a generation does where the request does not say.</summary>
@@ -114,18 +125,6 @@ public sealed record GenerationSettings
     /// <summary>Names the randomness: the same seed and request give the same text.</summary>
     [Range(0.0, 9007199254740991.0)]
     public long Seed { get; init; }
-}
-
-/// <summary>The MCP server.</summary>
-public sealed record ServerSettings
-{
-    /// <summary>Seconds after which a tool call answers with what there is, before clients give up waiting.</summary>
-    [Range(0.05, 3600.0)]
-    public double DeadlineSeconds { get; init; } = 45;
-
-    /// <summary>Seconds between two progress notifications of a call.</summary>
-    [Range(0.001, 60.0)]
-    public double ProgressSeconds { get; init; } = 1;
 }
 
 /// <summary>Messages on standard error.</summary>
