@@ -22,21 +22,24 @@ internal sealed unsafe partial class Avx512Kernels
     // From here on a transposition costs less than the sums across lanes that it saves.
     private const int PanelsFrom = 24;
 
-    // Tokens for which a panel is used: their activations stay in the second-level cache, their sums (16 KB) partly in the first.
-    private const int PanelBlockTokens = 128;
+    // Tokens for which a panel is used, all of a chunk where their activations (a megabyte at most) leave the second-level cache room for weights.
+    private const int MostPanelTokens = 256;
+
+    private static int PanelBlockTokens(int columns) => columns <= 4096 ? MostPanelTokens : MostPanelTokens / 2;
 
     private static void MultiplyPanels<TLayout>(WeightMatrix w, int begin, int end, sbyte* q, long ldq, float* a, int* sums, int n, float* y, long ldy)
         where TLayout : struct, ITernaryLayout
     {
         var runs = (w.Columns + 255) / 256;
-        var panel = Scratch.Take(PanelBytes + (PanelBlockTokens * PanelRows * sizeof(int)));
+        var panel = Scratch.Take(PanelBytes + (MostPanelTokens * PanelRows * sizeof(int)));
         var dots = (int*)(panel + PanelBytes);
         var rows = stackalloc byte*[PanelRows];
         var scales = stackalloc float[PanelRows];
+        var most = PanelBlockTokens(w.Columns);
         for (var block = 0; block < n;)
         {
             // Equal blocks: the last one would not repay its panels if it were short.
-            var blocks = (n - block + PanelBlockTokens - 1) / PanelBlockTokens;
+            var blocks = (n - block + most - 1) / most;
             var tokens = Math.Min(n - block, (((n - block + blocks - 1) / blocks) + PanelTokens - 1) & -PanelTokens);
             var fetch = FetchStep(PanelRows * w.RowBytes, runs * ((tokens + PanelTokens - 1) / PanelTokens));
             for (var first = begin; first < end; first += PanelRows)
