@@ -15,10 +15,17 @@ if (args is ["masks", var vocabulary])
     return Masks.Run(vocabulary);
 }
 
+if (args is ["batch", var served, ..])
+{
+    return Company.Run(served, new(args[2..]));
+}
+
 Console.Error.WriteLine("""
     pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [threads=1] [kernels=auto]
                                                                                 streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
     agreement TARGET DRAFT [tokens=48] [repeats=3] [threads=2] [kernels=auto]   speed against plain when a script agrees with the target at a given rate
+    batch MODEL [rounds=5] [tokens=64] [prompt=16] [running=4] [long=4000] [speculate=off] [threads=2] [kernels=auto]
+                                                                                tokens/s of 1 to 16 users at once; gaps between tokens while a long prompt arrives
     masks VOCABULARY                                                            cost of constraints over a vocabulary
     """);
 return 1;
