@@ -34,6 +34,7 @@ internal static class Composition
         services.AddSingleton<ServerResources>();
         services.AddSingleton<Completions>();
         services.AddHostedService<ModelFolders>();
+        services.AddSingleton<TenantLimits>();
         services.AddSingleton<McpServerTool, GenerateTool>();
         services.AddSingleton<McpServerTool, ModelSelectTool>();
         services.AddSingleton<ContextMemory>();
@@ -60,7 +61,13 @@ internal static class Composition
             .WithCompleteHandler((request, cancel) => request.Services!.GetRequiredService<Completions>().CompleteAsync(request, cancel))
             .WithRequestFilters(filters =>
             {
-                filters.AddCallToolFilter(ToolCalls.Filter);
+                filters
+                    .AddCallToolFilter(ToolCalls.Filter)
+                    .AddCallToolFilter(ToolAccess.Call)
+                    .AddListToolsFilter(ToolAccess.List)
+                    .AddListResourcesFilter(ResourceAccess.List)
+                    .AddReadResourceFilter(ResourceAccess.Read)
+                    .AddCompleteFilter(ResourceAccess.Complete);
                 CacheHints.Add(filters);
             });
     }
