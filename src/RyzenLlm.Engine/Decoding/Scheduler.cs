@@ -3,6 +3,7 @@ using RyzenLlm.Engine.Decoding.Constraints;
 using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Telemetry;
 
 namespace RyzenLlm.Engine.Decoding;
 
@@ -57,6 +58,7 @@ public sealed class Scheduler : IDisposable
         if (Interlocked.Increment(ref _pending) > _queueLimit + 1)
         {
             Interlocked.Decrement(ref _pending);
+            Instruments.Refused.Add(1, new KeyValuePair<string, object?>(Instruments.RequestModel, Model.Info.Name));
             throw new QueueFullException(_queueLimit);
         }
 
@@ -72,7 +74,7 @@ public sealed class Scheduler : IDisposable
             throw new ObjectDisposedException(nameof(Scheduler), $"{Model.Info.Name} is being unloaded.");
         }
 
-        return Answer(entry);
+        return Answer(entry, new RequestTrace(Model.Info, request));
     }
 
     /// <summary>Ends all requests as cancelled, waits for the step in work, and disposes of the model.</summary>
@@ -87,11 +89,18 @@ public sealed class Scheduler : IDisposable
         }
     }
 
-    private async Task<GenerationResult> Answer(Entry entry)
+    private async Task<GenerationResult> Answer(Entry entry, RequestTrace trace)
     {
         try
         {
-            return await entry.Result.ConfigureAwait(false);
+            var result = await entry.Result.ConfigureAwait(false);
+            trace.Complete(result);
+            return result;
+        }
+        catch (Exception e)
+        {
+            trace.Fail(e);
+            throw;
         }
         finally
         {
@@ -134,6 +143,7 @@ public sealed class Scheduler : IDisposable
 
                 batch.Clear();
                 generator.AddRows(batch);
+                Instruments.Step(Model.Info, batch);
                 Model.Forward(batch);
                 generator.Advance(batch);
             }

@@ -25,6 +25,7 @@ internal sealed class TextGenerator : IDisposable
     private readonly TimeProvider _clock;
     private readonly long _submitted;
     private readonly long _started;
+    private readonly int _earlierTokens;
     private long? _firstToken;
     private long _lastToken;
 
@@ -49,7 +50,8 @@ internal sealed class TextGenerator : IDisposable
         _tokenizer = model.Tokenizer
             ?? throw new ArgumentException($"{model.Info.Name} has no vocabulary, so it cannot read or write text: choose another model.");
         var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, _tokenizer);
-        var prompt = _tokenizer.Encode(template.Render(request.Turns));
+        var tokens = request.From?.Tokens ?? _tokenizer.Encode(template.Render(request.Turns));
+        var promptTokens = request.From?.PromptTokens ?? tokens.Length;
         var sampler = new Sampler(request.Sampling, _tokenizer.VocabularySize);
         var constraint = request.Constraint is { } wanted ? constraints[wanted] : null;
         if (constraint is not null && request.Stop.Count > 0)
@@ -71,7 +73,12 @@ internal sealed class TextGenerator : IDisposable
                 _speculator = new(experience.Drafts(request.Speculation, request.DraftModel, request.Sampling, clock), experience.Costs, clock);
             }
 
-            _decoder = new(session, prompt, sampler, _endTokens, request.MaxTokens, _speculator, constraint);
+            _decoder = new(session, tokens, sampler, _endTokens, request.MaxTokens, _speculator, constraint, promptTokens);
+            _earlierTokens = _decoder.GeneratedTokens;
+            foreach (var token in tokens.AsSpan(promptTokens))
+            {
+                _stops.Push(Characters(token)); // emitted by the earlier call, as far as it was certain
+            }
         }
         catch
         {
@@ -99,7 +106,7 @@ internal sealed class TextGenerator : IDisposable
                 return;
             }
 
-            Emit(_tokenizer.IsSpecial(token) ? [] : _stops.Push(_characters.Push(_tokenizer.TokenBytes(token))), token);
+            Emit(_stops.Push(Characters(token)), token);
             if (_stops.Stopped)
             {
                 _decoder.End(FinishReason.Stop); // also where the last token allowed completed it
@@ -114,16 +121,23 @@ internal sealed class TextGenerator : IDisposable
     /// <summary>The result, after the end.</summary>
     public GenerationResult Complete()
     {
-        // Held back as the possible beginning of a stop string or of a character: certain now.
-        Emit(_stops.Push(_characters.Flush()), -1);
-        Emit(_stops.Flush(), -1);
+        var reason = _decoder.Finish ?? throw new InvalidOperationException("The generation has not ended.");
+        if (reason != FinishReason.Deadline)
+        {
+            // Held back as the possible beginning of a stop string or of a character: certain now.
+            Emit(_stops.Push(_characters.Flush()), -1);
+            Emit(_stops.Flush(), -1);
+        }
+
         return new()
         {
             Text = _text.ToString(),
-            FinishReason = _decoder.Finish ?? throw new InvalidOperationException("The generation has not ended."),
+            FinishReason = reason,
             PromptTokens = _decoder.PromptTokens,
-            GeneratedTokens = _decoder.GeneratedTokens,
+            GeneratedTokens = _decoder.GeneratedTokens - _earlierTokens,
+            Stop = reason == FinishReason.Deadline ? new([.. _decoder.Tokens], _decoder.PromptTokens) : null,
             TimeToFirstToken = _firstToken is { } first ? _clock.GetElapsedTime(_submitted, first) : null,
+            QueueTime = _clock.GetElapsedTime(_submitted, _started),
             PromptTime = _firstToken is { } read ? _clock.GetElapsedTime(_started, read) : TimeSpan.Zero,
             DecodeTime = _firstToken is { } begun ? _clock.GetElapsedTime(begun, _lastToken) : TimeSpan.Zero,
             Speculation = _speculator?.Report(),
@@ -136,6 +150,8 @@ internal sealed class TextGenerator : IDisposable
         _speculator?.Dispose();
         _decoder.Session.Dispose();
     }
+
+    private ReadOnlySpan<char> Characters(int token) => _tokenizer.IsSpecial(token) ? [] : _characters.Push(_tokenizer.TokenBytes(token));
 
     private void Emit(ReadOnlySpan<char> text, int token)
     {

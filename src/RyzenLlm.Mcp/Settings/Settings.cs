@@ -27,6 +27,9 @@ public sealed record AppSettings
     /// <summary>The MCP server.</summary>
     public ServerSettings Server { get; init; } = new();
 
+    /// <summary>Metrics and traces.</summary>
+    public TelemetrySettings Telemetry { get; init; } = new();
+
     /// <summary>Messages on standard error.</summary>
     public LogSettings Log { get; init; } = new();
 }
@@ -147,18 +150,6 @@ public sealed record GenerationSettings
     /// <summary>Names the randomness: the same seed and request give the same text.</summary>
     [Range(0.0, 9007199254740991.0)]
     public long Seed { get; init; }
-}
-
-/// <summary>The MCP server.</summary>
-public sealed record ServerSettings
-{
-    /// <summary>Seconds after which a tool call answers with what there is, before clients give up waiting.</summary>
-    [Range(0.05, 3600.0)]
-    public double DeadlineSeconds { get; init; } = 45;
-
-    /// <summary>Seconds between two progress notifications of a call.</summary>
-    [Range(0.001, 60.0)]
-    public double ProgressSeconds { get; init; } = 1;
 }
 
 /// <summary>Messages on standard error.</summary>
