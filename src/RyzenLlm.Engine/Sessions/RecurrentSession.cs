@@ -31,6 +31,9 @@ public sealed unsafe class RecurrentSession : Session
     private Lane HeadLane => _head ?? throw new ObjectDisposedException(nameof(RecurrentSession));
 
     /// <inheritdoc/>
+    public override long StateBytes => HeadLane.Length * sizeof(float);
+
+    /// <inheritdoc/>
     public override void Mark() => AddMark(Position, HeadLane);
 
     /// <inheritdoc/>

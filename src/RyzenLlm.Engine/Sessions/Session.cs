@@ -21,6 +21,9 @@ public abstract class Session : IDisposable
     /// <summary>Tokens taken over so far; the next token goes here.</summary>
     public int Position { get; private protected set; }
 
+    /// <summary>Bytes of state that the next token reads.</summary>
+    public abstract long StateBytes { get; }
+
     /// <summary>Whether a computed tree waits for <see cref="Accept"/>.</summary>
     public bool HasPendingTree { get; private set; }
 
