@@ -10,6 +10,11 @@ if (args is ["agreement", var large, var small, ..])
     return Agreement.Run(large, small, new(args[3..]));
 }
 
+if (args is ["editing", var model, var vocabularyOfText, var original, ..])
+{
+    return Editing.Run(model, vocabularyOfText, original, new(args[4..]));
+}
+
 if (args is ["masks", var vocabulary])
 {
     return Masks.Run(vocabulary);
@@ -20,12 +25,22 @@ if (args is ["batch", var served, ..])
     return Company.Run(served, new(args[2..]));
 }
 
+if (args is ["users", var crowded, ..])
+{
+    return await Users.Run(crowded, new(args[2..]));
+}
+
 Console.Error.WriteLine("""
     pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [threads=1] [kernels=auto]
                                                                                 streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
-    agreement TARGET DRAFT [tokens=48] [repeats=3] [threads=2] [kernels=auto]   speed against plain when a script agrees with the target at a given rate
+    agreement TARGET DRAFT [tokens=48] [repeats=3] [threads=2] [kernels=auto] [chart=FILE.svg]
+                                                                                speed against plain when a script agrees with the target at a given rate
+    editing TARGET VOCABULARY TEXT [words=200] [repeats=5] [threads=2] [kernels=auto]
+                                                                                prompt lookup on "repeat this text with one word changed": speed against plain
     batch MODEL [rounds=5] [tokens=64] [prompt=16] [running=4] [long=4000] [speculate=off] [threads=2] [kernels=auto]
                                                                                 tokens/s of 1 to 16 users at once; gaps between tokens while a long prompt arrives
+    users MODEL [clients=200] [seconds=600] [sequences=16] [queue=64] [threads=2] [kernels=auto]
+                                                                                clients that cancel, expire, hang up and are turned away: memory, sessions, wrong texts
     masks VOCABULARY                                                            cost of constraints over a vocabulary
     """);
 return 1;

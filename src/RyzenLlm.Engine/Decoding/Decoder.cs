@@ -4,6 +4,7 @@ using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Kernels;
 
 namespace RyzenLlm.Engine.Decoding;
 
@@ -45,6 +46,7 @@ public sealed class Decoder
     /// <param name="maxTokens">Tokens to generate at most, at least 1.</param>
     /// <param name="speculator">Guesses ahead, or null; disposed of by its owner.</param>
     /// <param name="constraint">What the generated text must match, or null.</param>
+    /// <param name="promptTokens">How much of <paramref name="prompt"/> is the prompt; the rest was generated before. -1 for all.</param>
     /// <exception cref="ArgumentException">
     /// The prompt is empty, leaves no room in the context of a transformer, or is already wholly in the session; or no text that satisfies the
     /// constraint is as short as <paramref name="maxTokens"/>.
@@ -56,9 +58,11 @@ public sealed class Decoder
         IReadOnlySet<int> endTokens,
         int maxTokens,
         Speculator? speculator = null,
-        Constraint? constraint = null)
+        Constraint? constraint = null,
+        int promptTokens = -1)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxTokens, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(promptTokens, prompt.Length);
         var info = session.Model.Info;
         CheckPrompt(info, prompt.Length);
         if (session.Position >= prompt.Length)
@@ -67,25 +71,33 @@ public sealed class Decoder
         }
 
         Session = session;
-        PromptTokens = prompt.Length;
+        PromptTokens = promptTokens < 0 ? prompt.Length : promptTokens;
         _sampler = sampler;
         _endTokens = endTokens;
-        _maxTokens = info.IsRecurrent ? maxTokens : Math.Min(maxTokens, info.ContextLength - prompt.Length);
+        _maxTokens = info.IsRecurrent ? maxTokens : Math.Min(maxTokens, info.ContextLength - PromptTokens);
         _tokens = new(prompt.Length + Math.Min(_maxTokens, ReservedTokens));
         _tokens.AddRange(prompt);
         _constraint = constraint;
         _state = constraint?.Begin(_maxTokens) ?? 0;
+        for (var i = PromptTokens; constraint is not null && i < prompt.Length; i++)
+        {
+            _state = constraint.Next(_state, prompt[i], _maxTokens - (i - PromptTokens));
+        }
+
         _speculator = speculator;
         _guesses = speculator is null ? [] : new int[DraftTree.Capacity];
         speculator?.Begin(sampler.VocabularySize, endTokens, constraint);
-        if (constraint is not null && constraint.IsComplete(_state, _maxTokens))
+        if (constraint is not null && constraint.IsComplete(_state, Math.Max(1, Remaining)))
         {
-            Finish = FinishReason.Eos; // nothing but the empty text satisfies it
+            Finish = FinishReason.Eos; // nothing more satisfies it
         }
     }
 
     /// <summary>State of the sequence. It lags behind <see cref="Tokens"/>: the latest has not been computed, nor those before it that a constraint forced.</summary>
     public Session Session { get; }
+
+    /// <summary>Positions in the prompt that the session will be able to go back to; see <see cref="Session.Mark"/>.</summary>
+    public IReadOnlyList<int> Marks { get; init; } = [];
 
     /// <summary>Tokens of the prompt.</summary>
     public int PromptTokens { get; }
@@ -143,10 +155,12 @@ public sealed class Decoder
         _guessed = guesses >= 0;
         _logitsRow = -1;
         _node = DraftTree.Root;
+        var top = Top;
         for (var position = begin; position < end; position++)
         {
             var last = position == _tokens.Count - 1;
-            var row = batch.Add(Session, _tokens[position], logits: last, tentative: guesses > 0);
+            var mark = Marks.Count > 0 && position < PromptTokens && Marks.Contains(position + 1);
+            var row = batch.Add(Session, _tokens[position], logits: last, mark: mark, tentative: guesses > 0, top: last ? top : default);
             _logitsRow = last ? row : -1;
         }
 
@@ -156,7 +170,7 @@ public sealed class Decoder
             var tree = _speculator!.Tree;
             var node = tree[_guesses[i]];
             var parent = node.Parent < 0 ? _logitsRow : tree[node.Parent].Row;
-            tree.SetRow(_guesses[i], batch.Add(Session, node.Token, logits: true, parent, tentative: true));
+            tree.SetRow(_guesses[i], batch.Add(Session, node.Token, logits: true, parent, tentative: true, top: top));
         }
     }
 
@@ -202,6 +216,9 @@ public sealed class Decoder
     }
 
     private ReadOnlySpan<float> Logits(Batch batch, int row) => batch.Logits(row)[.._sampler.VocabularySize];
+
+    // What the sampler looks at, and the drafts after it. A constraint may rule out the largest, however many.
+    private TopRows Top => _constraint is null ? _sampler.Top(_tokens.Count + (_speculator is null ? 0 : DraftTree.Capacity), _speculator?.ObservedLogits ?? 0) : default;
 
     // Guesses deeper than what may still be generated, or than the context holds, are of no use.
     private int GuessDepth

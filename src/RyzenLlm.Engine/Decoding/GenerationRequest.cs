@@ -36,6 +36,12 @@ public sealed record GenerationRequest
     /// </summary>
     public LanguageModel? DraftModel { get; init; }
 
+    /// <summary>
+    /// Where an earlier call of the same request stopped at its deadline, or null. The generation goes on there as if it had never stopped:
+    /// the texts of both calls, joined, are the text of one call.
+    /// </summary>
+    public GenerationStop? From { get; init; }
+
     /// <summary>Time after which what there is comes back, waiting included.</summary>
     public TimeSpan Deadline { get; init; } = Timeout.InfiniteTimeSpan;
 
@@ -55,6 +61,11 @@ public enum RequestPriority
     /// <summary>When nothing interactive waits and some places remain free for it; its prompt is read with what time others leave.</summary>
     Background,
 }
+
+/// <summary>Where a generation stopped: everything that its continuation depends on beside the request.</summary>
+/// <param name="Tokens">Prompt and generated tokens, word for word.</param>
+/// <param name="PromptTokens">How many of them are the prompt.</param>
+public sealed record GenerationStop(int[] Tokens, int PromptTokens);
 
 /// <summary>A step of a generation.</summary>
 /// <param name="Text">Whole characters that became certain with this token; may be empty. Valid during the call only.</param>
@@ -77,7 +88,10 @@ public delegate void GenerationSink(GeneratedPiece piece);
 /// <summary>What was generated.</summary>
 public sealed record GenerationResult
 {
-    /// <summary>The text, without the stop string.</summary>
+    /// <summary>
+    /// The text, without the stop string. After a deadline it ends with the last characters that are certain: what may be half a character or
+    /// the beginning of a stop string comes with the continuation.
+    /// </summary>
     public required string Text { get; init; }
 
     /// <summary>Why it ended.</summary>
@@ -86,8 +100,11 @@ public sealed record GenerationResult
     /// <summary>Tokens of the prompt, template included; 0 if the request ended before it was read.</summary>
     public int PromptTokens { get; init; }
 
-    /// <summary>Tokens generated, an end token not counted.</summary>
+    /// <summary>Tokens generated, an end token and those of earlier calls not counted.</summary>
     public int GeneratedTokens { get; init; }
+
+    /// <summary>For <see cref="GenerationRequest.From"/>; null unless the deadline ended it after its prompt was known.</summary>
+    public GenerationStop? Stop { get; init; }
 
     /// <summary>From the request until it was taken up.</summary>
     public TimeSpan QueueTime { get; init; }

@@ -4,6 +4,7 @@ using RyzenLlm.Engine.Decoding.Scheduling;
 using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Telemetry;
 
 namespace RyzenLlm.Engine.Decoding;
 
@@ -90,13 +91,14 @@ public sealed class Scheduler : IDisposable
         if (Interlocked.Increment(ref _pending) > _options.QueueLimit + _options.MaxSequences)
         {
             Interlocked.Decrement(ref _pending);
+            Instruments.Refused.Add(1, new KeyValuePair<string, object?>(Instruments.RequestModel, Model.Info.Name));
             throw new QueueFullException(_options.QueueLimit, TimeSpan.FromSeconds(Math.Clamp(Math.Ceiling(Volatile.Read(ref _nextPlace)), 1, 3600)));
         }
 
         var ticket = new Ticket(request, sink, _clock, cancel, _closing.Token, _leave);
         _incoming.Enqueue(ticket);
         ThreadPool.UnsafeQueueUserWorkItem(Prepare, ticket, preferLocal: false);
-        return Answer(ticket);
+        return Answer(ticket, new RequestTrace(Model.Info, request));
     }
 
     /// <summary>Ends all requests as cancelled, waits for the step in work, and disposes of the model.</summary>
@@ -111,11 +113,21 @@ public sealed class Scheduler : IDisposable
         }
     }
 
-    private static async Task<GenerationResult> Answer(Ticket ticket)
+    private static async Task<GenerationResult> Answer(Ticket ticket, RequestTrace trace)
     {
         using (ticket)
         {
-            return await ticket.Result.ConfigureAwait(false);
+            try
+            {
+                var result = await ticket.Result.ConfigureAwait(false);
+                trace.Complete(result);
+                return result;
+            }
+            catch (Exception e)
+            {
+                trace.Fail(e);
+                throw;
+            }
         }
     }
 
@@ -262,6 +274,7 @@ public sealed class Scheduler : IDisposable
         }
 
         var promptRows = batch.Count - decodeRows;
+        Instruments.Step(Model.Info, batch);
         try
         {
             _forward(batch);

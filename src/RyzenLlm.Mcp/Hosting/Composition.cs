@@ -1,6 +1,7 @@
 using Microsoft.Extensions.DependencyInjection;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
+using RyzenLlm.Mcp.Resources;
 using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Mcp.Tools;
 
@@ -12,7 +13,8 @@ internal static class Composition
     private const string Instructions =
         "Local language models that run on this computer's CPU, offline. "
         + "generate: continue a text or answer a prompt; small models, so give short, concrete prompts and keep max_tokens modest. "
-        + "A call answers within its deadline (45 s unless set) with what there is by then, stop_reason 'deadline'. "
+        + "A call answers within its deadline (45 s unless set) with what there is by then, stop_reason 'deadline'; pass continue_from of that answer as "
+        + "continue to go on exactly there. "
         + "The same arguments and seed give the same text: change seed for another version. "
         + "model-select: list the models, look at one, or choose the default; generate also takes a model by name. "
         + "Memory that outlives conversations: call recall-context before you answer about anything that may have come up earlier (facts, decisions, "
@@ -27,18 +29,46 @@ internal static class Composition
         services.AddSingleton(library ?? new ModelLibrary(settings.Models));
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton<LoadedModels>();
+        services.AddSingleton<TenantLimits>();
+        services.AddSingleton<ServerActivity>();
+        services.AddSingleton<LongTexts>();
+        services.AddSingleton<ServerResources>();
+        services.AddSingleton<Completions>();
+        services.AddHostedService<ModelFolders>();
         services.AddSingleton<McpServerTool, GenerateTool>();
         services.AddSingleton<McpServerTool, ModelSelectTool>();
         services.AddSingleton<ContextMemory>();
         services.AddSingleton<McpServerTool, RecallContextTool>();
         services.AddSingleton<McpServerTool, StoreContextTool>();
         services.AddSingleton<McpServerTool, ForgetContextTool>();
+        services.AddSingleton<CallTasks>();
+        services.AddOptions<McpServerOptions>().Configure<ServerResources, CallTasks>((options, resources, tasks) =>
+        {
+            options.ResourceCollection = resources.All;
+            tasks.Configure(options);
+        });
+        foreach (var prompt in TextPrompt.All)
+        {
+            services.AddSingleton<McpServerPrompt>(prompt);
+        }
+
         return services
             .AddMcpServer(options =>
             {
                 options.ServerInfo = new Implementation { Name = ProductInfo.Name, Title = ProductInfo.Title, Version = ProductInfo.Version };
                 options.ServerInstructions = Instructions;
             })
-            .WithRequestFilters(filters => filters.AddCallToolFilter(ToolCalls.Filter));
+            .WithCompleteHandler((request, cancel) => request.Services!.GetRequiredService<Completions>().CompleteAsync(request, cancel))
+            .WithRequestFilters(filters =>
+            {
+                filters
+                    .AddCallToolFilter(ToolCalls.Filter)
+                    .AddCallToolFilter(ToolAccess.Call)
+                    .AddListToolsFilter(ToolAccess.List)
+                    .AddListResourcesFilter(ResourceAccess.List)
+                    .AddReadResourceFilter(ResourceAccess.Read)
+                    .AddCompleteFilter(ResourceAccess.Complete);
+                CacheHints.Add(filters);
+            });
     }
 }

@@ -15,6 +15,9 @@ public sealed record AppSettings
     /// <summary>How models are run.</summary>
     public EngineSettings Engine { get; init; } = new();
 
+    /// <summary>What is kept of earlier requests, so that later ones cost only what is new in them.</summary>
+    public StateSettings States { get; init; } = new();
+
     /// <summary>What a generation does where the request does not say.</summary>
     public GenerationSettings Generation { get; init; } = new();
 
@@ -23,6 +26,9 @@ public sealed record AppSettings
 
     /// <summary>The MCP server.</summary>
     public ServerSettings Server { get; init; } = new();
+
+    /// <summary>Metrics and traces.</summary>
+    public TelemetrySettings Telemetry { get; init; } = new();
 
     /// <summary>Messages on standard error.</summary>
     public LogSettings Log { get; init; } = new();
@@ -63,6 +69,13 @@ public sealed record EngineSettings
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";
 
+    /// <summary>
+    /// Memory that models, sequences and kept states may take together: a size such as 6GB, or a share of what the machine or container allows. Whatever would
+    /// exceed it is refused beforehand.
+    /// </summary>
+    [MemorySize]
+    public string MemoryLimit { get; init; } = "80%";
+
     /// <summary>Requests that a model serves at once; each holds the state of its own sequence.</summary>
     [Range(1, 1024)]
     public int MaxSequences { get; init; } = 16;
@@ -74,6 +87,29 @@ public sealed record EngineSettings
     /// <summary>Tokens that a step of a model computes at most: next tokens of all requests and parts of prompts.</summary>
     [Range(1, 8192)]
     public int StepTokens { get; init; } = 256;
+}
+
+/// <summary>What is kept of earlier requests, so that later ones cost only what is new in them.</summary>
+public sealed record StateSettings
+{
+    /// <summary>Memory for the kept states of each model: a size, or a share of Engine:MemoryLimit; 0 keeps none.</summary>
+    [MemorySize]
+    public string Memory { get; init; } = "15%";
+
+    /// <summary>Disk space for conversations' states: a size, or a share of the space that is free; 0 lets nothing outlive the process.</summary>
+    [MemorySize]
+    public string Disk { get; init; } = "4GB";
+
+    /// <summary>Folder of states and conversations; empty takes ryzenllm/states in the user's cache folder.</summary>
+    public string Folder { get; init; } = "";
+
+    /// <summary>Conversations that are kept for each tenant; beyond it the one unused for longest is forgotten.</summary>
+    [Range(1, 100_000)]
+    public int Conversations { get; init; } = 200;
+
+    /// <summary>Days after its last turn that a conversation is forgotten.</summary>
+    [Range(0.001, 3650.0)]
+    public double ExpireDays { get; init; } = 30;
 }
 
 /// <summary>What a generation does where the request does not say.</summary>
@@ -122,18 +158,6 @@ public sealed record GenerationSettings
     /// <summary>Names the randomness: the same seed and request give the same text.</summary>
     [Range(0.0, 9007199254740991.0)]
     public long Seed { get; init; }
-}
-
-/// <summary>The MCP server.</summary>
-public sealed record ServerSettings
-{
-    /// <summary>Seconds after which a tool call answers with what there is, before clients give up waiting.</summary>
-    [Range(0.05, 3600.0)]
-    public double DeadlineSeconds { get; init; } = 45;
-
-    /// <summary>Seconds between two progress notifications of a call.</summary>
-    [Range(0.001, 60.0)]
-    public double ProgressSeconds { get; init; } = 1;
 }
 
 /// <summary>Messages on standard error.</summary>

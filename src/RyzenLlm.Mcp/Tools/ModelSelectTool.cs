@@ -95,7 +95,8 @@ internal sealed class ModelSelectTool : McpServerTool
         return _library.Choose(name);
     }
 
-    private static Model Describe(ModelEntry entry, ModelEntry? byDefault)
+    /// <summary>What a model is.</summary>
+    public static Model Describe(ModelEntry entry, ModelEntry? byDefault)
     {
         var (info, problem) = ModelFacts.TryRead(entry);
         return new(

@@ -26,14 +26,7 @@ internal sealed class ToolArguments
             }
             else if (value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined))
             {
-                if (parameter.Read(value) is not { } read)
-                {
-                    problems.Add($"{parameter.Name} is {Shown(value)} but must be {parameter.Expected}.");
-                }
-                else if (!arguments._values.TryAdd(parameter, read))
-                {
-                    problems.Add($"{parameter.Name} is given twice.");
-                }
+                arguments.Take(parameter, value, problems);
             }
         }
 
@@ -49,6 +42,9 @@ internal sealed class ToolArguments
         return problems.Count == 0 ? arguments : throw new ArgumentException(string.Join(" ", problems));
     }
 
+    /// <summary>Whether the call gives a value.</summary>
+    public bool Has(ToolParameter parameter) => _values.ContainsKey(parameter);
+
     /// <summary>The value given, or the default.</summary>
     public T Get<T>(ToolParameter<T> parameter)
         where T : notnull => _values.TryGetValue(parameter, out var value) ? (T)value : parameter.Default;
@@ -58,6 +54,18 @@ internal sealed class ToolArguments
 
     /// <summary>The time given, or null.</summary>
     public DateTimeOffset? GetOptional(TimeParameter parameter) => Get(parameter) is var time && time != default ? time : null;
+
+    /// <summary>Names of the arguments given beside these.</summary>
+    public string[] Others(params ReadOnlySpan<ToolParameter> expected)
+    {
+        var left = new HashSet<ToolParameter>(_values.Keys);
+        foreach (var parameter in expected)
+        {
+            left.Remove(parameter);
+        }
+
+        return [.. left.Select(p => p.Name)];
+    }
 
     /// <summary>Input schema of a tool.</summary>
     public static JsonElement Schema(IReadOnlyList<ToolParameter> parameters)
@@ -85,6 +93,26 @@ internal sealed class ToolArguments
 
     /// <summary>A name without case, dashes and underscores.</summary>
     public static string Plain(string name) => name.Replace("_", "", StringComparison.Ordinal).Replace("-", "", StringComparison.Ordinal).ToLowerInvariant();
+
+    private void Take(ToolParameter parameter, JsonElement value, List<string> problems)
+    {
+        try
+        {
+            if (parameter.Read(value) is not { } read)
+            {
+                problems.Add($"{parameter.Name} is {Shown(value)} but must be {parameter.Expected}.");
+            }
+            else if (!_values.TryAdd(parameter, read))
+            {
+                problems.Add($"{parameter.Name} is given twice.");
+            }
+        }
+        catch (InvalidOperationException)
+        {
+            // What JsonElement throws on reading a string with half a surrogate pair, or bytes that are not UTF-8.
+            problems.Add($"{parameter.Name} holds text that is not valid Unicode; it must be {parameter.Expected}.");
+        }
+    }
 
     private static string Shown(JsonElement value)
     {

@@ -7,14 +7,16 @@ namespace RyzenLlm.Engine.Decoding.Scheduling;
 
 /// <summary>A request, read: all that can be done before a model is needed, so that a long prompt is not tokenized on the thread that serves others.</summary>
 /// <param name="Request">The request.</param>
-/// <param name="Prompt">Its tokens, template included.</param>
+/// <param name="Tokens">Prompt, template included, and what an earlier call generated.</param>
+/// <param name="PromptTokens">How many of them are the prompt.</param>
 /// <param name="Sampler">Chooses its tokens.</param>
 /// <param name="EndTokens">Tokens that end its text.</param>
 /// <param name="Stops">Finds its stop texts.</param>
 /// <param name="Constraint">What its text must match, or null.</param>
 internal sealed record PreparedRequest(
     GenerationRequest Request,
-    int[] Prompt,
+    int[] Tokens,
+    int PromptTokens,
     Sampler Sampler,
     IReadOnlySet<int> EndTokens,
     StopMatcher Stops,
@@ -32,11 +34,12 @@ internal sealed record PreparedRequest(
         }
 
         var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, tokenizer);
-        var prompt = tokenizer.Encode(template.Render(request.Turns));
-        Decoder.CheckPrompt(model.Info, prompt.Length);
+        var tokens = request.From?.Tokens ?? tokenizer.Encode(template.Render(request.Turns));
+        Decoder.CheckPrompt(model.Info, tokens.Length);
         return new(
             request,
-            prompt,
+            tokens,
+            request.From?.PromptTokens ?? tokens.Length,
             new(request.Sampling, tokenizer.VocabularySize),
             template.EndTokens(tokenizer),
             request.Constraint is null ? new([.. request.Stop, .. template.StopStrings]) : new([]),

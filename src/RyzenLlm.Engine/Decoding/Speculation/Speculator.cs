@@ -63,6 +63,7 @@ public sealed class Speculator : IDisposable
     {
         (_drafts, _costs, _clock, _guesses) = ([.. drafts], costs, clock, guesses);
         _begun = clock.GetTimestamp();
+        ObservedLogits = drafts.Select(d => d.ObservedLogits).DefaultIfEmpty().Max();
     }
 
     /// <summary>Guesses that were verified.</summary>
@@ -97,6 +98,9 @@ public sealed class Speculator : IDisposable
             draft.Dispose();
         }
     }
+
+    /// <summary>How many of the largest logits the drafts look at.</summary>
+    internal int ObservedLogits { get; }
 
     /// <summary>What it knows of the target's passes; recorded by whoever runs them.</summary>
     internal StepCosts Costs => _costs;
