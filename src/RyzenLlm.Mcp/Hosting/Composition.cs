@@ -64,7 +64,9 @@ internal static class Composition
                 filters
                     .AddCallToolFilter(ToolCalls.Filter)
                     .AddCallToolFilter(ToolAccess.Call)
-                    .AddListToolsFilter(ToolAccess.List);
+                    .AddListToolsFilter(ToolAccess.List)
+                    .AddReadResourceFilter(ToolAccess.Read)
+                    .AddListResourcesFilter(ToolAccess.ListResources);
                 CacheHints.Add(filters);
             });
     }
