@@ -65,8 +65,9 @@ internal static class Composition
                     .AddCallToolFilter(ToolCalls.Filter)
                     .AddCallToolFilter(ToolAccess.Call)
                     .AddListToolsFilter(ToolAccess.List)
-                    .AddReadResourceFilter(ToolAccess.Read)
-                    .AddListResourcesFilter(ToolAccess.ListResources);
+                    .AddListResourcesFilter(ResourceAccess.List)
+                    .AddReadResourceFilter(ResourceAccess.Read)
+                    .AddCompleteFilter(ResourceAccess.Complete);
                 CacheHints.Add(filters);
             });
     }
