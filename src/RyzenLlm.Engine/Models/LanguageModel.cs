@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Telemetry;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Formats;
@@ -34,8 +36,8 @@ public sealed record ModelInfo(
 /// <param name="Tokenizer">Vocabulary, or null where the file has none.</param>
 /// <param name="File">Where the weights are; the model disposes of it.</param>
 /// <param name="Ops">Kernels and threads; the model disposes of them.</param>
-/// <param name="KvType">Element type of key/value caches.</param>
-internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorFile File, Ops Ops, KvType KvType);
+/// <param name="Options">How to run it.</param>
+internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorFile File, Ops Ops, LoadOptions Options);
 
 /// <summary>
 /// A network with its weights: advances sequences and writes logits. No sampling, no text, no allocation per call once its buffers have grown
@@ -44,7 +46,13 @@ internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorF
 /// <remarks>One call at a time: a model belongs to one thread (its scheduler's).</remarks>
 public abstract unsafe class LanguageModel : IDisposable
 {
+    // A smaller head lies in the caches, where the bytes of the full product cost little.
+    private const long LargeHead = 64L << 20;
+
     private readonly TensorFile _file;
+    private readonly HeadProduct _headProduct;
+    private TwoStageHead? _head;
+    private int _openSessions;
     private bool _disposed;
 
     private protected LanguageModel(ModelParts parts)
@@ -53,6 +61,7 @@ public abstract unsafe class LanguageModel : IDisposable
         Tokenizer = parts.Tokenizer;
         Ops = parts.Ops;
         _file = parts.File;
+        _headProduct = parts.Options.Head;
     }
 
     /// <summary>What this model is.</summary>
@@ -64,10 +73,23 @@ public abstract unsafe class LanguageModel : IDisposable
     /// <summary>Kernels and threads it runs on.</summary>
     public Ops Ops { get; }
 
+    /// <summary>Bytes of its file.</summary>
+    internal long FileBytes => _file.Length;
+
     private protected KernelSet Kernels => Ops.Kernels;
+
+    /// <summary>Sessions that exist and were not disposed of.</summary>
+    public int OpenSessions => Volatile.Read(ref _openSessions);
 
     /// <summary>A fresh sequence at position 0.</summary>
     public abstract Session CreateSession();
+
+    /// <summary>Bytes that a sequence takes when it has that many tokens. From any thread.</summary>
+    public long SessionBytes(int tokens)
+    {
+        using var session = CreateSession();
+        return session.BytesAt(tokens);
+    }
 
     /// <summary>Restores a sequence written by <see cref="Session.Save"/> for the same model.</summary>
     /// <exception cref="InvalidDataException">The data is damaged, of another version, or belongs to another model.</exception>
@@ -86,8 +108,19 @@ public abstract unsafe class LanguageModel : IDisposable
         batch.Begin(this);
         if (batch.Count > 0)
         {
-            Compute(batch);
+            var started = Stopwatch.GetTimestamp();
+            try
+            {
+                Compute(batch);
+            }
+            catch
+            {
+                batch.Fail();
+                throw;
+            }
+
             batch.Complete();
+            batch.Seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         }
     }
 
@@ -97,13 +130,18 @@ public abstract unsafe class LanguageModel : IDisposable
         if (!_disposed)
         {
             _disposed = true;
+            Instruments.Resident(this, -1);
             Ops.Dispose();
+            _head?.Dispose();
             DisposeModel();
             _file.Dispose();
         }
 
         GC.SuppressFinalize(this);
     }
+
+    /// <summary>Counts a session that came, or went.</summary>
+    internal void CountSession(int change) => Interlocked.Add(ref _openSessions, change);
 
     /// <summary>Computes all rows: states of sessions move to uncommitted positions, logits go to <see cref="Batch.LogitsRow"/>.</summary>
     private protected abstract void Compute(Batch batch);
@@ -136,12 +174,41 @@ public abstract unsafe class LanguageModel : IDisposable
         return batch.LogitsCount;
     }
 
-    /// <summary>Logits of the gathered rows.</summary>
+    /// <summary>Logits of the gathered rows, from fewer bytes where only the largest are wanted.</summary>
     private protected void WriteLogits(Batch batch, WeightMatrix output, float* y)
     {
-        if (batch.LogitsCount > 0)
+        if (batch.LogitsCount == 0)
+        {
+            return;
+        }
+
+        if (!UsesTwoStages(output) || !WantsFew(batch.Tops))
         {
             Ops.Linear(output, y, batch.LogitsCount, batch.LogitsRow(0));
+            return;
         }
+
+        _head ??= new TwoStageHead(output, Ops);
+        _head.Multiply(y, batch.Tops, batch.LogitsRow(0));
+    }
+
+    private bool UsesTwoStages(WeightMatrix output) => _headProduct switch
+    {
+        HeadProduct.Full => false,
+        HeadProduct.TwoStage => TwoStageHead.Pays(output.Format.Type),
+        _ => TwoStageHead.Pays(output.Format.Type) && output.Bytes >= LargeHead,
+    };
+
+    private static bool WantsFew(ReadOnlySpan<TopRows> tops)
+    {
+        foreach (var top in tops)
+        {
+            if (top.Count is 0 or > TwoStageHead.MaxTop)
+            {
+                return false;
+            }
+        }
+
+        return tops.Length <= TwoStageHead.MaxRows;
     }
 }

@@ -1,4 +1,5 @@
 using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Telemetry;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Kernels;
 
@@ -18,6 +19,22 @@ public sealed record LoadOptions
 
     /// <summary>Activations of products with Q8_0 weights; exact for logits that are compared with a reference.</summary>
     public Precision Precision { get; init; } = Precision.Exact;
+
+    /// <summary>How the largest logits are found where not all are wanted; the logits are the same.</summary>
+    public HeadProduct Head { get; init; } = HeadProduct.Auto;
+}
+
+/// <summary>How an output head is multiplied where only the largest logits are wanted.</summary>
+public enum HeadProduct
+{
+    /// <summary>In two stages if the head is larger than the caches and of a format for which that saves bytes.</summary>
+    Auto,
+
+    /// <summary>All logits in full.</summary>
+    Full,
+
+    /// <summary>In two stages whatever the size (see <see cref="TwoStageHead"/>), if the format allows.</summary>
+    TwoStage,
 }
 
 /// <summary>Opens model files and builds the network that their architecture names.</summary>
@@ -51,9 +68,9 @@ public static class ModelLoader
         ArgumentOutOfRangeException.ThrowIfNegative(options.Threads, nameof(options));
         var kernels = KernelSet.Select(options.Kernels);
         var weights = WeightsOf(path);
-        return weights.EndsWith(SafetensorsExtension, StringComparison.OrdinalIgnoreCase)
+        return Instruments.Loading(weights, () => weights.EndsWith(SafetensorsExtension, StringComparison.OrdinalIgnoreCase)
             ? LoadSafetensors(weights, kernels, options)
-            : LoadGguf(weights, kernels, options);
+            : LoadGguf(weights, kernels, options));
     }
 
     /// <summary>Whether an architecture keeps a state of constant size; false for those not known here.</summary>
@@ -97,7 +114,7 @@ public static class ModelLoader
             VocabularySize = file.Dimension("token_embd.weight", 1),
         };
         var tokenizer = VocabularyOf(file, info);
-        return Keep(OpsFor(kernels, options), ops => create(file, new(info, tokenizer, file, ops, options.KvType)));
+        return Keep(OpsFor(kernels, options), ops => create(file, new(info, tokenizer, file, ops, options)));
     });
 
     private static LanguageModel LoadSafetensors(string path, KernelSet kernels, LoadOptions options) => Keep(SafetensorsFile.Open(path), file =>
@@ -106,7 +123,7 @@ public static class ModelLoader
         var info = ModelMetadata.Of(file, config).Info;
         return Keep<Ops, LanguageModel>(OpsFor(kernels, options), ops =>
         {
-            var parts = new ModelParts(info, Tokenizer: null, file, ops, options.KvType);
+            var parts = new ModelParts(info, Tokenizer: null, file, ops, options);
             return info.Architecture == "rwkv5"
                 ? new Rwkv5(file, parts)
                 : new Rwkv4(file, config ?? throw new ModelFormatException(path, null, null, "a config.json beside it", "none"), parts);

@@ -29,12 +29,12 @@ internal static class Composition
         services.AddSingleton(library ?? new ModelLibrary(settings.Models));
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton<LoadedModels>();
+        services.AddSingleton<TenantLimits>();
         services.AddSingleton<ServerActivity>();
         services.AddSingleton<LongTexts>();
         services.AddSingleton<ServerResources>();
         services.AddSingleton<Completions>();
         services.AddHostedService<ModelFolders>();
-        services.AddSingleton<TenantLimits>();
         services.AddSingleton<McpServerTool, GenerateTool>();
         services.AddSingleton<McpServerTool, ModelSelectTool>();
         services.AddSingleton<ContextMemory>();

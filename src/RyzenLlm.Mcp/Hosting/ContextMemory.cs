@@ -60,7 +60,8 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
     {
         var memory = await OpenAsync(cancel).ConfigureAwait(false);
         using var lease = library.TryDefault() is { } entry ? models.TryAcquire(entry) : null;
-        return await memory.RecallAsync(caller.Tenant, request with { CountTokens = CounterOf(lease?.Scheduler.Model.Tokenizer) }, cancel).ConfigureAwait(false);
+        var counted = request with { CountTokens = CounterOf(lease?.Scheduler.Model.Tokenizer) };
+        return await ServerInstruments.RecallingAsync(() => memory.RecallAsync(caller.Tenant, counted, cancel)).ConfigureAwait(false);
     }
 
     /// <summary>Length of a text by a vocabulary; null, which is the memory's own counter, for none.</summary>

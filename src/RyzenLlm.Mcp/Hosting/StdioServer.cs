@@ -31,6 +31,7 @@ internal static class StdioServer
         builder.Logging.AddFilter("ModelContextProtocol.Server", LogLevel.Critical); // it logs every cancelled call as an error
         builder.Services.Configure<ConsoleLoggerOptions>(options => options.FormatterName = ConsoleFormatterNames.Simple);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = LastMoment);
+        builder.AddRyzenLlmTelemetry(settings);
         builder.Services.AddRyzenLlm(settings)
             .WithStreamServerTransport(input, output)
             .WithMessageFilters(filters => filters.AddIncomingFilter(next => async (context, token) =>

@@ -13,6 +13,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using ModelContextProtocol.AspNetCore;
 using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Http.Page;
 using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Mcp.Tools;
 
@@ -91,6 +92,7 @@ internal static class HttpServer
             options.IncludeFailureMessage = false;
         });
         services.AddRouting();
+        services.AddSingleton<LiveMetrics>();
         services.AddCors(cors => cors.AddDefaultPolicy(policy => policy
             .WithOrigins(settings.Server.AllowedOrigins)
             .AllowAnyHeader()
@@ -149,6 +151,7 @@ internal static class HttpServer
 
     private static void UsePipeline(WebApplication app, AppSettings settings)
     {
+        app.Use(StatusPage.ProtectAsync);
         app.UseHostFiltering();
         app.UseMiddleware<OriginCheck>();
         app.UseRouting();
@@ -165,7 +168,9 @@ internal static class HttpServer
             mcp.RequireAuthorization();
         }
 
+        PageApi.Map(app, authorize: settings.Server.Auth != "none");
         Health.Map(app);
+        app.Services.GetRequiredService<LiveMetrics>(); // counts from the start
     }
 
     // By tenant; whoever is not let in shares one by address, so that guessing tokens is slow.

@@ -93,7 +93,7 @@ internal sealed class ForgetContextTool : McpServerTool
         var declined = !dryRun && found.Matched > 0 && !IsConfirmed(request, caller, arguments.Get(_confirm), found);
         if (!dryRun && !declined)
         {
-            found = await memory.ForgetAsync(caller.Tenant, asked with { DryRun = false }, cancellationToken).ConfigureAwait(false);
+            found = await ServerInstruments.ForgettingAsync(() => memory.ForgetAsync(caller.Tenant, asked with { DryRun = false }, cancellationToken)).ConfigureAwait(false);
         }
 
         var output = new ForgottenContext(

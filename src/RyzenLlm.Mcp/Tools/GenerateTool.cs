@@ -37,7 +37,7 @@ internal sealed class GenerateTool : McpServerTool
     private readonly NumberParameter<double> _repetitionPenalty;
     private readonly NumberParameter<long> _seed;
     private readonly TextListParameter _stop = new("stop", "Texts that end the generation; they are left out.", 16);
-    private readonly TextParameter _schema = new("json_schema", "JSON schema, as a JSON text, that the answer will satisfy.", "");
+    private readonly TextParameter _schema = new("json_schema", "JSON schema, as a JSON text, that the answer will satisfy.", "", maxLength: 100_000);
     private readonly TextParameter _regex = new("regex", "Regular expression that the answer will match as a whole.", "", maxLength: 4096);
     private readonly TextListParameter _choices = new("choices", "The answer will be one of these texts.", 1000);
     private readonly TextParameter _draft = new("draft", "Model of the same vocabulary that guesses ahead; empty takes the one that the model's card names.", "", maxLength: 4096);
@@ -149,7 +149,7 @@ internal sealed class GenerateTool : McpServerTool
         }
 
         var entry = _library.Resolve(arguments.Get(_model));
-        var asked = Request(arguments, isTask);
+        var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         return new(entry, drafting, asked, prompt, Memory(arguments, caller));
     }

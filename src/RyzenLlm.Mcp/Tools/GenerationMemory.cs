@@ -44,8 +44,8 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
         }
 
         var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
-        var found = await open.RecallAsync(
-            caller.Tenant, new RecallRequest { Query = prompt.Content, Scope = scope, Budget = room, CountTokens = count }, cancel).ConfigureAwait(false);
+        var question = new RecallRequest { Query = prompt.Content, Scope = scope, Budget = room, CountTokens = count };
+        var found = await ServerInstruments.RecallingAsync(() => open.RecallAsync(caller.Tenant, question, cancel)).ConfigureAwait(false);
         Recalled = [.. found.Hits.Where(h => h.Packed).Select(h => $"{h.Unit.Id}")];
         return found.Text.Length == 0 ? asked : asked with { Turns = [.. asked.Turns.SkipLast(1), new ChatTurn(prompt.Role, $"{found.Text}\n{prompt.Content}")] };
     }
@@ -64,12 +64,13 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
         {
             var said = new Utterance { Text = answer, Speaker = "assistant", Source = $"model:{model}" };
             var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
-            await open.StoreAsync(caller.Tenant, new StoreRequest
+            var turns = new StoreRequest
             {
                 Items = _promptStored ? [said] : [new Utterance { Text = prompt, Speaker = "user" }, said],
                 Session = session,
                 Scope = scope ?? "private",
-            }, cancel).ConfigureAwait(false);
+            };
+            await ServerInstruments.StoringAsync(() => open.StoreAsync(caller.Tenant, turns, cancel)).ConfigureAwait(false);
             _promptStored = true;
         }
         catch (Exception e) when (Failures.Describe(e) is { } problem)

@@ -76,14 +76,15 @@ internal sealed class StoreContextTool : McpServerTool
         var memory = await _memory.OpenAsync(cancellationToken).ConfigureAwait(false);
         var days = arguments.Get(_expires);
         var corrected = arguments.GetOptional(_supersedes);
-        var stored = await memory.StoreAsync(caller.Tenant, new StoreRequest
+        var asked = new StoreRequest
         {
             Items = items,
             Session = arguments.Get(_session),
             Scope = arguments.GetOptional(_scope) ?? _scope.Default,
             ExpiresAt = days > 0 ? _clock.GetUtcNow().AddDays(days) : null,
             Supersedes = corrected is null ? null : await memory.FindIdAsync(caller.Tenant, corrected, cancellationToken).ConfigureAwait(false),
-        }, cancellationToken).ConfigureAwait(false);
+        };
+        var stored = await ServerInstruments.StoringAsync(() => memory.StoreAsync(caller.Tenant, asked, cancellationToken)).ConfigureAwait(false);
         var output = new StoredContext(
             [.. stored.Ids.Select(id => $"{id}")], stored.Stored, stored.Merged, stored.Linked, stored.Superseded, stored.Recalled, stored.Secrets);
         return new()

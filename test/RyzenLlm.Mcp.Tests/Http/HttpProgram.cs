@@ -111,19 +111,40 @@ internal sealed class HttpProgram : IAsyncDisposable
     /// <param name="token">Its token.</param>
     /// <param name="sse">Whether it speaks the older transport.</param>
     /// <param name="options">What it can do.</param>
-    public Task<McpClient> ConnectAsync(string era, string token = Owner, bool sse = false, McpClientOptions? options = null) => McpClient.CreateAsync(
+    /// <param name="connections">Its connections; its own if null.</param>
+    public Task<McpClient> ConnectAsync(
+        string era, string token = Owner, bool sse = false, McpClientOptions? options = null, HttpClient? connections = null) => McpClient.CreateAsync(
         new HttpClientTransport(new HttpClientTransportOptions
         {
             Endpoint = new Uri(Address, sse ? "/mcp/sse" : "/mcp"),
             TransportMode = sse ? HttpTransportMode.Sse : HttpTransportMode.StreamableHttp,
             AdditionalHeaders = new Dictionary<string, string> { ["Authorization"] = $"Bearer {token}" },
-        }),
+        }, connections ?? new HttpClient(), ownsHttpClient: true),
         WithVersion(options ?? new(), era));
 
     private static McpClientOptions WithVersion(McpClientOptions options, string era)
     {
         options.ProtocolVersion = era;
         return options;
+    }
+
+    /// <summary>What the status page would be told.</summary>
+    public async Task<JsonElement> StatusAsync(string token = Owner)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, "/api/status");
+        request.Headers.Authorization = new("Bearer", token);
+        using var answer = await Http.SendAsync(request);
+        return JsonDocument.Parse(await answer.EnsureSuccessStatusCode().Content.ReadAsStringAsync()).RootElement;
+    }
+
+    /// <summary>Waits until this many requests wait for models or are in work.</summary>
+    public async Task WaitForPendingAsync(int requests)
+    {
+        using var hang = new CancellationTokenSource(Hang);
+        while ((await StatusAsync()).GetProperty("models").EnumerateArray().Sum(m => m.GetProperty("pending").GetInt32()) != requests)
+        {
+            hang.Token.ThrowIfCancellationRequested();
+        }
     }
 
     /// <summary>A message to the protocol's endpoint.</summary>
