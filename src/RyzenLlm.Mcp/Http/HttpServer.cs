@@ -41,6 +41,7 @@ internal static class HttpServer
         ConfigureLogging(builder.Logging, settings.Log);
         var mcp = ConfigureServices(builder.Services, settings, addresses);
         add?.Invoke(mcp);
+        builder.AddRyzenLlmTelemetry(settings, http: true);
         var tokens = AddAuthentication(builder.Services, settings);
         await using var app = builder.Build();
         UsePipeline(app, settings);
@@ -162,13 +163,16 @@ internal static class HttpServer
         app.UseAuthorization();
         app.Use(ScopeChallenge.CheckAsync);
         app.Use(RequestLifetime.FollowAsync);
-        var mcp = app.MapMcp(McpPath);
+        var callers = app.MapGroup("");
         if (settings.Server.Auth != "none")
         {
-            mcp.RequireAuthorization();
+            callers.RequireAuthorization();
         }
 
-        PageApi.Map(app, authorize: settings.Server.Auth != "none");
+        callers.MapMcp(McpPath);
+        callers.MapRyzenLlmMetrics(settings);
+        PageApi.Map(callers);
+        StatusPage.Map(app);
         Health.Map(app);
         app.Services.GetRequiredService<LiveMetrics>(); // counts from the start
     }
