@@ -64,7 +64,10 @@ internal static class Composition
                 filters
                     .AddCallToolFilter(ToolCalls.Filter)
                     .AddCallToolFilter(ToolAccess.Call)
-                    .AddListToolsFilter(ToolAccess.List);
+                    .AddListToolsFilter(ToolAccess.List)
+                    .AddListResourcesFilter(ResourceAccess.List)
+                    .AddReadResourceFilter(ResourceAccess.Read)
+                    .AddCompleteFilter(ResourceAccess.Complete);
                 CacheHints.Add(filters);
             });
     }

@@ -149,7 +149,7 @@ internal sealed class GenerateTool : McpServerTool
         }
 
         var entry = _library.Resolve(arguments.Get(_model));
-        var asked = Request(arguments, isTask);
+        var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         return new(entry, drafting, asked, prompt, Memory(arguments, caller));
     }
