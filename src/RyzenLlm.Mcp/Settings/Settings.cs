@@ -66,6 +66,13 @@ public sealed record EngineSettings
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";
 
+    /// <summary>
+    /// Ternary weights for decoding one token: inplace reads them where they lie in the file, lookup a copy at 1.6 bits, made at load; auto takes lookup
+    /// where all of them fit the caches. The text is the same.
+    /// </summary>
+    [AllowedValues("auto", "inplace", "lookup")]
+    public string TernaryLayout { get; init; } = "auto";
+
     /// <summary>Requests that may wait for a model behind the one in work.</summary>
     [Range(1, 100_000)]
     public int QueueLimit { get; init; } = 64;
