@@ -27,7 +27,10 @@ internal sealed unsafe class KvBlock(long bytes)
 /// </summary>
 internal sealed unsafe class KvCache : IDisposable
 {
-    private readonly Stack<KvBlock> _free = new();
+    /// <summary>Pages held in reserve; what falls free beyond goes back to the system.</summary>
+    private const int MostFree = 16;
+
+    private readonly Stack<KvBlock> _free = new(MostFree);
     private readonly Lazy<byte[]> _fingerprint;
     private KvView[] _views = new KvView[8];
     private NativeBuffer<int> _tails = new(64);
@@ -128,7 +131,7 @@ internal sealed unsafe class KvCache : IDisposable
             return;
         }
 
-        if (_disposed)
+        if (_disposed || _free.Count == MostFree)
         {
             block.Free();
         }

@@ -13,7 +13,11 @@ public abstract class Session : IDisposable
     private int _rows;
     private bool _queued;
 
-    private protected Session(LanguageModel model) => Model = model;
+    private protected Session(LanguageModel model)
+    {
+        Model = model;
+        model.CountSession(1);
+    }
 
     /// <summary>The model this state belongs to.</summary>
     public LanguageModel Model { get; }
@@ -87,6 +91,9 @@ public abstract class Session : IDisposable
 
     /// <summary>Identifies the model, and all else that decides whether a state fits, in saved states.</summary>
     internal abstract byte[] Identity { get; }
+
+    /// <summary>Bytes that a session of this model takes with that many tokens, alone, while it is advanced.</summary>
+    internal abstract long BytesAt(int tokens);
 
     /// <summary>A copy that stands at an earlier position and has no marks: the state alone.</summary>
     /// <exception cref="InvalidOperationException">A recurrent session has no mark there.</exception>
