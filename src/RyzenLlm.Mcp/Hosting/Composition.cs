@@ -65,9 +65,10 @@ internal static class Composition
                     .AddCallToolFilter(ToolCalls.Filter)
                     .AddCallToolFilter(ToolAccess.Call)
                     .AddListToolsFilter(ToolAccess.List)
-                    .AddListResourcesFilter(ResourceAccess.List)
-                    .AddReadResourceFilter(ResourceAccess.Read)
-                    .AddCompleteFilter(ResourceAccess.Complete);
+                    .AddReadResourceFilter(ToolAccess.Read)
+                    .AddListResourcesFilter(ToolAccess.ListResources)
+                    .AddReadResourceFilter(ResourceFailures.Read)
+                    .AddCompleteFilter(ResourceFailures.Complete);
                 CacheHints.Add(filters);
             });
     }
