@@ -345,34 +345,35 @@ $('forget').addEventListener('click', async () => {
 
 $('unit-close').addEventListener('click', () => $('unit').close());
 
-// Density to the right, times seen upwards (each step doubles); a fixed scatter keeps equal points apart.
+// Density to the right, on a root scale since few units are very dense; times seen upwards, each step doubling. A fixed scatter keeps equal points apart.
 async function drawMap() {
   const points = await read('api/memory/map');
-  const [left, right, top, bottom] = [56, 708, 14, 176];
+  const [left, right, top, bottom] = [48, 704, 10, 180];
   const densest = Math.max(1, ...points.map(point => point.density));
-  const most = Math.max(2, ...points.map(point => point.seen));
-  const levels = Math.max(1, Math.ceil(Math.log2(most)));
-  const x = density => left + (right - left) * density / densest;
-  const y = seen => bottom - 14 - (bottom - 28 - top) * Math.log2(seen) / levels;
-  const marks = [
-    shape('line', { class: 'axis', x1: left, x2: right, y1: bottom, y2: bottom }),
-    shape('line', { class: 'axis', x1: left, x2: left, y1: top, y2: bottom }),
-    shape('text', { x: right, y: bottom + 34, 'text-anchor': 'end' }, 'information per word →'),
-    shape('text', { x: left - 8, y: y(1) + 4, 'text-anchor': 'end' }, '1×'),
-    shape('text', { x: left - 8, y: y(2 ** levels) + 4, 'text-anchor': 'end' }, `${2 ** levels}×`),
-    shape('text', { x: left, y: bottom + 34 }, '0'),
-  ];
+  const levels = 1 + Math.ceil(Math.log2(Math.max(1, ...points.map(point => point.seen))));
+  const height = (bottom - top) / levels;
+  const x = density => left + 8 + (right - left - 16) * Math.sqrt(density / densest);
+  const y = level => bottom - height * (level + 0.5);
+  const marks = [];
+  for (let level = 0; level < levels; level++) {
+    marks.push(shape('line', { class: 'axis', x1: left, x2: right, y1: bottom - level * height, y2: bottom - level * height }));
+    marks.push(shape('text', { x: left - 8, y: y(level) + 4, 'text-anchor': 'end' }, `${2 ** level}×`));
+  }
+  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    const density = densest * share * share;
+    marks.push(shape('text', { x: x(density), y: bottom + 20, 'text-anchor': 'middle' }, density.toFixed(density < 10 ? 1 : 0)));
+  }
   for (const point of points) {
     const spread = parseInt(point.id.slice(0, 2), 16) / 255 - 0.5;
-    const dot = shape('circle', { class: point.tier, cx: x(point.density).toFixed(1), cy: (y(point.seen) + 22 * spread).toFixed(1), r: 4 });
+    const dot = shape('circle', { class: point.tier, cx: x(point.density).toFixed(1), cy: (y(Math.log2(point.seen)) + 0.72 * height * spread).toFixed(1), r: 4 });
     dot.append(shape('title', {}, `${point.text} (density ${point.density}, seen ${point.seen})`));
     dot.addEventListener('click', () => inspect(point.id));
     marks.push(dot);
   }
   $('map').replaceChildren(...marks);
   $('map-caption').textContent = points.length
-    ? `${number.format(points.length)} newest units by information per word and by how often they were stored. Choose a point to look at its unit.`
-    : 'Units will appear here by information per word and by how often they were stored.';
+    ? `${number.format(points.length)} newest units: information per word to the right, times stored upwards. Choose a point to look at its unit.`
+    : 'Units will appear here: information per word to the right, times stored upwards.';
 }
 
 // ---- start ------------------------------------------------------------------------------------------------------
