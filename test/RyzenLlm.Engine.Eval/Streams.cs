@@ -34,6 +34,11 @@ internal static class Streams
             batch.Clear();
             decoder.AddRows(batch);
             model.Forward(batch);
+            if (decoder.GeneratedTokens > 0)
+            {
+                speculator?.Costs.Record(batch.Count, batch.Seconds);
+            }
+
             for (var row = 0; script is not null && row < batch.Count; row++)
             {
                 if (batch.Rows[row].LogitsRow >= 0)

@@ -1,27 +1,23 @@
-using System.Text;
-using RyzenLlm.Engine.Decoding.Constraints;
+using RyzenLlm.Engine.Decoding.Scheduling;
 using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
-using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Engine.Tokenizers;
 
 namespace RyzenLlm.Engine.Decoding;
 
 /// <summary>
-/// One request in progress, from text to text: template and tokenizer in front of a <see cref="Decoder"/>, whole characters and stop
-/// strings behind it. Driven by the <see cref="Scheduler"/> from the model's thread.
+/// One request in progress, from tokens to text: a <see cref="Decoder"/>, whole characters and stop strings behind it. Driven by the
+/// <see cref="Scheduler"/> from the model's thread.
 /// </summary>
 internal sealed class TextGenerator : IDisposable
 {
+    private readonly PreparedRequest _request;
     private readonly ITokenizer _tokenizer;
     private readonly Decoder _decoder;
     private readonly Speculator? _speculator;
-    private readonly IReadOnlySet<int> _endTokens;
     private readonly Utf8Stream _characters = new();
-    private readonly StopMatcher _stops;
-    private readonly StringBuilder _text = new();
-    private readonly GenerationSink? _sink;
+    private readonly TextRelay _relay;
     private readonly TimeProvider _clock;
     private readonly long _submitted;
     private readonly long _started;
@@ -29,61 +25,43 @@ internal sealed class TextGenerator : IDisposable
     private long? _firstToken;
     private long _lastToken;
 
-    /// <summary>Reads the request and opens a session; nothing is computed yet.</summary>
-    /// <param name="model">A model with a vocabulary.</param>
-    /// <param name="experience">What speculation has learned with it.</param>
-    /// <param name="constraints">Constraints for its vocabulary.</param>
-    /// <param name="request">The request.</param>
-    /// <param name="sink">Receives every step, or null.</param>
+    /// <summary>A generation of which nothing is computed yet.</summary>
+    /// <param name="request">The request, read.</param>
+    /// <param name="session">
+    /// Its state, in which the first <see cref="Session.Position"/> tokens of the prompt are computed already; not the last one. It stays the
+    /// caller's: this neither opens nor disposes of it, and <see cref="Tokens"/> tells what is in it at the end.
+    /// </param>
+    /// <param name="experience">What speculation has learned with the model.</param>
+    /// <param name="relay">Receives every step.</param>
     /// <param name="clock">Time for the measurements.</param>
     /// <param name="submitted">Timestamp of the request.</param>
     /// <exception cref="ArgumentException">The request cannot be served; the message says what to change.</exception>
-    public TextGenerator(
-        LanguageModel model,
-        Experience experience,
-        ConstraintCache constraints,
-        GenerationRequest request,
-        GenerationSink? sink,
-        TimeProvider clock,
-        long submitted)
+    public TextGenerator(PreparedRequest request, Session session, Experience experience, TextRelay relay, TimeProvider clock, long submitted)
     {
-        _tokenizer = model.Tokenizer
-            ?? throw new ArgumentException($"{model.Info.Name} has no vocabulary, so it cannot read or write text: choose another model.");
-        var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, _tokenizer);
-        var tokens = request.From?.Tokens ?? _tokenizer.Encode(template.Render(request.Turns));
-        var promptTokens = request.From?.PromptTokens ?? tokens.Length;
-        var sampler = new Sampler(request.Sampling, _tokenizer.VocabularySize);
-        var constraint = request.Constraint is { } wanted ? constraints[wanted] : null;
-        if (constraint is not null && request.Stop.Count > 0)
-        {
-            throw new ArgumentException($"Stop texts could cut off what {request.Constraint!.Description} asks for: leave one of the two out.");
-        }
-
-        _endTokens = template.EndTokens(_tokenizer);
-        _stops = constraint is not null ? new([]) : new([.. request.Stop, .. template.StopStrings]);
-        _sink = sink;
+        _request = request;
+        _tokenizer = session.Model.Tokenizer!;
+        _relay = relay;
         _clock = clock;
         _submitted = submitted;
         _started = clock.GetTimestamp();
-        var session = model.CreateSession();
+        var asked = request.Request;
+        if (asked.Speculation != SpeculationMode.Off)
+        {
+            _speculator = new(experience.Drafts(asked.Speculation, asked.DraftModel, asked.Sampling, clock), experience.Costs, clock);
+        }
+
         try
         {
-            if (request.Speculation != SpeculationMode.Off)
-            {
-                _speculator = new(experience.Drafts(request.Speculation, request.DraftModel, request.Sampling, clock), experience.Costs, clock);
-            }
-
-            _decoder = new(session, tokens, sampler, _endTokens, request.MaxTokens, _speculator, constraint, promptTokens);
+            _decoder = new(session, request.Prompt, request.Sampler, request.EndTokens, asked.MaxTokens, _speculator, request.Constraint, request.PromptTokens);
             _earlierTokens = _decoder.GeneratedTokens;
-            foreach (var token in tokens.AsSpan(promptTokens))
+            foreach (var token in request.Prompt.AsSpan(request.PromptTokens))
             {
-                _stops.Push(Characters(token)); // emitted by the earlier call, as far as it was certain
+                request.Stops.Push(Characters(token)); // emitted by the earlier call, as far as it was certain
             }
         }
         catch
         {
             _speculator?.Dispose();
-            session.Dispose();
             throw;
         }
     }
@@ -91,8 +69,20 @@ internal sealed class TextGenerator : IDisposable
     /// <summary>Whether the generation has ended.</summary>
     public bool Finished => _decoder.Finish is not null;
 
+    /// <summary>Its state: at the end, that after all <see cref="Tokens"/> up to <see cref="Session.Position"/>.</summary>
+    public Session Session => _decoder.Session;
+
+    /// <summary>Prompt and generated tokens.</summary>
+    public ReadOnlySpan<int> Tokens => _decoder.Tokens;
+
+    /// <summary>Tokens generated so far.</summary>
+    public int GeneratedTokens => _decoder.GeneratedTokens;
+
+    /// <summary>Tokens not computed yet: many while the prompt is read, then one, or a few that a constraint forced.</summary>
+    public int PendingTokens => _decoder.PendingTokens;
+
     /// <summary>Adds the rows of the next step.</summary>
-    public void AddRows(Batch batch) => _decoder.AddRows(batch);
+    public void AddRows(Batch batch, in PassShare share) => _decoder.AddRows(batch, share);
 
     /// <summary>After the forward pass: takes the new tokens, if there are any, and passes on the text that they complete.</summary>
     public void Advance(Batch batch)
@@ -101,13 +91,13 @@ internal sealed class TextGenerator : IDisposable
         {
             _lastToken = _clock.GetTimestamp();
             _firstToken ??= _lastToken;
-            if (_endTokens.Contains(token))
+            if (_request.EndTokens.Contains(token))
             {
                 return;
             }
 
-            Emit(_stops.Push(Characters(token)), token);
-            if (_stops.Stopped)
+            _relay.Append(_request.Stops.Push(Characters(token)), token);
+            if (_request.Stops.Stopped)
             {
                 _decoder.End(FinishReason.Stop); // also where the last token allowed completed it
                 return;
@@ -125,13 +115,13 @@ internal sealed class TextGenerator : IDisposable
         if (reason != FinishReason.Deadline)
         {
             // Held back as the possible beginning of a stop string or of a character: certain now.
-            Emit(_stops.Push(_characters.Flush()), -1);
-            Emit(_stops.Flush(), -1);
+            _relay.Append(_request.Stops.Push(_characters.Flush()), -1);
+            _relay.Append(_request.Stops.Flush(), -1);
         }
 
         return new()
         {
-            Text = _text.ToString(),
+            Text = _relay.Text.ToString(),
             FinishReason = reason,
             PromptTokens = _decoder.PromptTokens,
             GeneratedTokens = _decoder.GeneratedTokens - _earlierTokens,
@@ -144,21 +134,8 @@ internal sealed class TextGenerator : IDisposable
         };
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        _speculator?.Dispose();
-        _decoder.Session.Dispose();
-    }
+    /// <summary>Lets go of what guessed ahead; not of the session.</summary>
+    public void Dispose() => _speculator?.Dispose();
 
     private ReadOnlySpan<char> Characters(int token) => _tokenizer.IsSpecial(token) ? [] : _characters.Push(_tokenizer.TokenBytes(token));
-
-    private void Emit(ReadOnlySpan<char> text, int token)
-    {
-        _text.Append(text);
-        if (!text.IsEmpty || token >= 0)
-        {
-            _sink?.Invoke(new(text, token));
-        }
-    }
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Engine.Telemetry;
@@ -51,6 +52,7 @@ public abstract unsafe class LanguageModel : IDisposable
     private readonly TensorFile _file;
     private readonly HeadProduct _headProduct;
     private TwoStageHead? _head;
+    private int _openSessions;
     private bool _disposed;
 
     private protected LanguageModel(ModelParts parts)
@@ -75,6 +77,9 @@ public abstract unsafe class LanguageModel : IDisposable
     internal long FileBytes => _file.Length;
 
     private protected KernelSet Kernels => Ops.Kernels;
+
+    /// <summary>Sessions that exist and were not disposed of.</summary>
+    public int OpenSessions => Volatile.Read(ref _openSessions);
 
     /// <summary>A fresh sequence at position 0.</summary>
     public abstract Session CreateSession();
@@ -103,6 +108,7 @@ public abstract unsafe class LanguageModel : IDisposable
         batch.Begin(this);
         if (batch.Count > 0)
         {
+            var started = Stopwatch.GetTimestamp();
             try
             {
                 Compute(batch);
@@ -114,6 +120,7 @@ public abstract unsafe class LanguageModel : IDisposable
             }
 
             batch.Complete();
+            batch.Seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         }
     }
 
@@ -132,6 +139,9 @@ public abstract unsafe class LanguageModel : IDisposable
 
         GC.SuppressFinalize(this);
     }
+
+    /// <summary>Counts a session that came, or went.</summary>
+    internal void CountSession(int change) => Interlocked.Add(ref _openSessions, change);
 
     /// <summary>Computes all rows: states of sessions move to uncommitted positions, logits go to <see cref="Batch.LogitsRow"/>.</summary>
     private protected abstract void Compute(Batch batch);

@@ -58,6 +58,7 @@ public sealed unsafe class KvSession : Session
         if (!_disposed)
         {
             _disposed = true;
+            Model.CountSession(-1);
             Truncate(0);
             _table.Dispose();
         }

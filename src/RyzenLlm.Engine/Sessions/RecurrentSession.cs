@@ -67,6 +67,7 @@ public sealed unsafe class RecurrentSession : Session
             DropMarksAfter(-1);
             _head.Release();
             _head = null;
+            Model.CountSession(-1);
         }
     }
 

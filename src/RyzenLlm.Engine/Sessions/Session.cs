@@ -13,7 +13,11 @@ public abstract class Session : IDisposable
     private int _rows;
     private bool _queued;
 
-    private protected Session(LanguageModel model) => Model = model;
+    private protected Session(LanguageModel model)
+    {
+        Model = model;
+        model.CountSession(1);
+    }
 
     /// <summary>The model this state belongs to.</summary>
     public LanguageModel Model { get; }

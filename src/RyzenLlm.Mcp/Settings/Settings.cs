@@ -76,9 +76,17 @@ public sealed record EngineSettings
     [MemorySize]
     public string MemoryLimit { get; init; } = "80%";
 
-    /// <summary>Requests that may wait for a model behind the one in work.</summary>
+    /// <summary>Requests that a model serves at once; each holds the state of its own sequence.</summary>
+    [Range(1, 1024)]
+    public int MaxSequences { get; init; } = 16;
+
+    /// <summary>Requests that may wait for a model behind those.</summary>
     [Range(1, 100_000)]
     public int QueueLimit { get; init; } = 64;
+
+    /// <summary>Tokens that a step of a model computes at most: next tokens of all requests and parts of prompts.</summary>
+    [Range(1, 8192)]
+    public int StepTokens { get; init; } = 256;
 }
 
 /// <summary>What is kept of earlier requests, so that later ones cost only what is new in them.</summary>
