@@ -2,6 +2,7 @@ using RyzenLlm.Engine.Decoding.Scheduling;
 using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Sessions.Reuse;
 using RyzenLlm.Engine.Tokenizers;
 
 namespace RyzenLlm.Engine.Decoding;
@@ -21,25 +22,27 @@ internal sealed class TextGenerator : IDisposable
     private readonly TimeProvider _clock;
     private readonly long _submitted;
     private readonly long _started;
+    private readonly int _reusedTokens;
     private readonly int _earlierTokens;
     private long? _firstToken;
     private long _lastToken;
 
     /// <summary>A generation of which nothing is computed yet.</summary>
     /// <param name="request">The request, read.</param>
-    /// <param name="session">
-    /// Its state, in which the first <see cref="Session.Position"/> tokens of the prompt are computed already; not the last one. It stays the
-    /// caller's: this neither opens nor disposes of it, and <see cref="Tokens"/> tells what is in it at the end.
+    /// <param name="state">
+    /// Its session, in which the first tokens of the prompt are computed already; not the last one. It stays the caller's: this neither opens nor
+    /// disposes of it, and <see cref="Tokens"/> tells what is in it at the end.
     /// </param>
     /// <param name="experience">What speculation has learned with the model.</param>
     /// <param name="relay">Receives every step.</param>
     /// <param name="clock">Time for the measurements.</param>
     /// <param name="submitted">Timestamp of the request.</param>
     /// <exception cref="ArgumentException">The request cannot be served; the message says what to change.</exception>
-    public TextGenerator(PreparedRequest request, Session session, Experience experience, TextRelay relay, TimeProvider clock, long submitted)
+    public TextGenerator(PreparedRequest request, PrefixReuse state, Experience experience, TextRelay relay, TimeProvider clock, long submitted)
     {
         _request = request;
-        _tokenizer = session.Model.Tokenizer!;
+        _reusedTokens = state.ReusedTokens;
+        _tokenizer = state.Session.Model.Tokenizer!;
         _relay = relay;
         _clock = clock;
         _submitted = submitted;
@@ -52,7 +55,10 @@ internal sealed class TextGenerator : IDisposable
 
         try
         {
-            _decoder = new(session, request.Prompt, request.Sampler, request.EndTokens, asked.MaxTokens, _speculator, request.Constraint, request.PromptTokens);
+            _decoder = new(state.Session, request.Prompt, request.Sampler, request.EndTokens, asked.MaxTokens, _speculator, request.Constraint, request.PromptTokens)
+            {
+                Marks = state.Marks,
+            };
             _earlierTokens = _decoder.GeneratedTokens;
             foreach (var token in request.Prompt.AsSpan(request.PromptTokens))
             {
@@ -124,6 +130,8 @@ internal sealed class TextGenerator : IDisposable
             Text = _relay.Text.ToString(),
             FinishReason = reason,
             PromptTokens = _decoder.PromptTokens,
+            ReusedTokens = Math.Min(_reusedTokens, _decoder.PromptTokens),
+            Tokens = [.. _decoder.Tokens],
             GeneratedTokens = _decoder.GeneratedTokens - _earlierTokens,
             Stop = reason == FinishReason.Deadline ? new([.. _decoder.Tokens], _decoder.PromptTokens) : null,
             TimeToFirstToken = _firstToken is { } first ? _clock.GetElapsedTime(_submitted, first) : null,

@@ -2,6 +2,7 @@ using System.Data.Common;
 using Microsoft.Extensions.VectorData;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Mcp.Downloads;
 using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Memory.Stores;
@@ -15,7 +16,7 @@ internal static class Failures
     public static string? Describe(Exception e) => e switch
     {
         ModelNotFoundException or SettingsException or MissingScopeException or LimitReachedException or ModelFormatException or QueueFullException or StepFailedException
-            or DownloadException => OneLine(e.Message),
+            or MemoryLimitException or DownloadException => OneLine(e.Message),
         VectorStoreException or EmbedderMismatchException or DbException => OneLine(e.Message),
         ArgumentException argument => OneLine(WithoutParameter(argument)),
         FileNotFoundException { FileName: { } file } => $"There is no file {file}.",
