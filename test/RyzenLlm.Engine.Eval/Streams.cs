@@ -34,17 +34,17 @@ internal static class Streams
             batch.Clear();
             decoder.AddRows(batch);
             model.Forward(batch);
-            if (decoder.GeneratedTokens > 0)
-            {
-                speculator?.Costs.Record(batch.Count, batch.Seconds);
-            }
-
             for (var row = 0; script is not null && row < batch.Count; row++)
             {
                 if (batch.Rows[row].LogitsRow >= 0)
                 {
                     batch.Logits(row)[script[batch.Rows[row].Position + 1]] = float.MaxValue;
                 }
+            }
+
+            if (decoder.GeneratedTokens > 0)
+            {
+                speculator?.Costs.Record(batch.Count, batch.Seconds);
             }
 
             while (decoder.TakeLogits(batch, out _))

@@ -134,11 +134,11 @@ public sealed record GenerationResult
     /// <summary>For <see cref="GenerationRequest.From"/>; null unless the deadline ended it after its prompt was known.</summary>
     public GenerationStop? Stop { get; init; }
 
+    /// <summary>From the request until it was taken up.</summary>
+    public TimeSpan QueueTime { get; init; }
+
     /// <summary>From the request until the first token, waiting included; null without a token.</summary>
     public TimeSpan? TimeToFirstToken { get; init; }
-
-    /// <summary>From the request until work on it began; zero if it ended before that.</summary>
-    public TimeSpan QueueTime { get; init; }
 
     /// <summary>Time for reading the prompt, up to the first token.</summary>
     public TimeSpan PromptTime { get; init; }

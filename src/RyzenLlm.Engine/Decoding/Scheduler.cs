@@ -35,8 +35,8 @@ public sealed class Scheduler : IDisposable
     private readonly WaitingLine _waiting;
     private readonly StepBudget _budget;
     private readonly List<Sequence> _running;
-    private double _service; // seconds that a request runs, on average
-    private double _nextPlace; // seconds until a place is likely to be free
+    private double _service;   // seconds that a request runs, on average
+    private double _nextPlace; // what callers are told
     private int _pending;
     private int _disposed;
 
@@ -150,7 +150,7 @@ public sealed class Scheduler : IDisposable
             ticket.Memory = _memory.Reserve($"a request of up to {tokens} tokens", Model.SessionBytes(tokens), "Shorten the prompt or lower max_tokens");
             if (request.Reuse != StateReuse.Off)
             {
-                _states.Restore(request.Tenant, prepared.Prompt);
+                _states.Restore(request.Tenant, prepared.Tokens);
             }
 
             ticket.Prepared = prepared;
@@ -188,6 +188,7 @@ public sealed class Scheduler : IDisposable
             _states.Collect();
             if (_running.Count > 0)
             {
+                Volatile.Write(ref _nextPlace, NextPlace());
                 return true;
             }
 
@@ -250,7 +251,7 @@ public sealed class Scheduler : IDisposable
 
     private PrefixReuse Begin(PreparedRequest prepared) => _states.Begin(
         prepared.Request.Reuse == StateReuse.Off ? null : prepared.Request.Tenant,
-        prepared.Prompt,
+        prepared.Tokens,
         prepared.Instruction,
         persist: prepared.Request.Reuse == StateReuse.Disk);
 
@@ -385,7 +386,6 @@ public sealed class Scheduler : IDisposable
 
     private void Advance(Batch batch)
     {
-        var tokensLeft = int.MaxValue;
         foreach (var sequence in _running)
         {
             if (sequence.Rows > 0 && sequence.Failure is null)
@@ -400,17 +400,30 @@ public sealed class Scheduler : IDisposable
                     sequence.Failure = e;
                 }
             }
+        }
+    }
 
-            tokensLeft = Math.Min(tokensLeft, sequence.Ticket.Request.MaxTokens - sequence.Generator.GeneratedTokens);
+    // Seconds until a place is likely to be free: by what requests took so far, or else by what the shortest may still take.
+    private double NextPlace()
+    {
+        if (_service > 0)
+        {
+            return _service / _running.Count;
         }
 
-        Volatile.Write(ref _nextPlace, _service > 0 ? _service / _running.Count : tokensLeft * batch.Seconds);
+        var tokens = int.MaxValue;
+        foreach (var sequence in _running)
+        {
+            tokens = Math.Min(tokens, sequence.Ticket.Request.MaxTokens - sequence.Generator.GeneratedTokens);
+        }
+
+        return tokens * _experience.Costs.Pass(_running.Count);
     }
 
     // Once it has been read: others that begin like it may be waiting.
     private static void KeepPrompt(Sequence sequence)
     {
-        if (!sequence.PromptKept && sequence.State.Session.Position >= sequence.Ticket.Prepared!.Prompt.Length)
+        if (!sequence.PromptKept && sequence.State.Session.Position >= sequence.Ticket.Prepared!.Tokens.Length)
         {
             sequence.PromptKept = true;
             sequence.State.KeepPrompt(sequence.Generator.Tokens);

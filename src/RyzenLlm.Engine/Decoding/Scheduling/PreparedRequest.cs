@@ -7,7 +7,7 @@ namespace RyzenLlm.Engine.Decoding.Scheduling;
 
 /// <summary>A request, read: all that can be done before a model is needed, so that a long prompt is not tokenized on the thread that serves others.</summary>
 /// <param name="Request">The request.</param>
-/// <param name="Prompt">Its tokens, template included, and those that an earlier call generated.</param>
+/// <param name="Tokens">Prompt, template included, and what an earlier call generated.</param>
 /// <param name="PromptTokens">How many of them are the prompt.</param>
 /// <param name="Instruction">Tokens at its beginning that the next request with the same instruction has too; 0 without one.</param>
 /// <param name="Sampler">Chooses its tokens.</param>
@@ -16,7 +16,7 @@ namespace RyzenLlm.Engine.Decoding.Scheduling;
 /// <param name="Constraint">What its text must match, or null.</param>
 internal sealed record PreparedRequest(
     GenerationRequest Request,
-    int[] Prompt,
+    int[] Tokens,
     int PromptTokens,
     int Instruction,
     Sampler Sampler,
@@ -36,13 +36,13 @@ internal sealed record PreparedRequest(
         }
 
         var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, tokenizer);
-        var prompt = request.From?.Tokens ?? tokenizer.Continue(template.Render(request.Turns), request.Said);
-        Decoder.CheckPrompt(model.Info, prompt.Length);
+        var tokens = request.From?.Tokens ?? tokenizer.Continue(template.Render(request.Turns), request.Said);
+        Decoder.CheckPrompt(model.Info, tokens.Length);
         return new(
             request,
-            prompt,
-            request.From?.PromptTokens ?? prompt.Length,
-            model.Info.IsRecurrent && request.Reuse != StateReuse.Off ? InstructionOf(tokenizer, template, request.Turns, prompt) : 0,
+            tokens,
+            request.From?.PromptTokens ?? tokens.Length,
+            model.Info.IsRecurrent && request.Reuse != StateReuse.Off ? InstructionOf(tokenizer, template, request.Turns, tokens) : 0,
             new(request.Sampling, tokenizer.VocabularySize),
             template.EndTokens(tokenizer),
             request.Constraint is null ? new([.. request.Stop, .. template.StopStrings]) : new([]),
