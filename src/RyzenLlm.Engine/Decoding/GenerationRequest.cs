@@ -44,6 +44,22 @@ public sealed record GenerationRequest
 
     /// <summary>Time after which what there is comes back, waiting included.</summary>
     public TimeSpan Deadline { get; init; } = Timeout.InfiniteTimeSpan;
+
+    /// <summary>Whose request it is: places and prompt reading are shared out evenly between tenants, however much each asks for.</summary>
+    public string Tenant { get; init; } = "";
+
+    /// <summary>Whether somebody waits for the answer.</summary>
+    public RequestPriority Priority { get; init; }
+}
+
+/// <summary>Which requests are taken up first.</summary>
+public enum RequestPriority
+{
+    /// <summary>Before all in the background.</summary>
+    Interactive,
+
+    /// <summary>When nothing interactive waits and some places remain free for it; its prompt is read with what time others leave.</summary>
+    Background,
 }
 
 /// <summary>Where a generation stopped: everything that its continuation depends on beside the request.</summary>
@@ -63,7 +79,10 @@ public readonly ref struct GeneratedPiece(ReadOnlySpan<char> text, int token)
     public int Token { get; } = token;
 }
 
-/// <summary>Receives the steps of a generation, on the model's thread: it must return quickly and not throw.</summary>
+/// <summary>
+/// Receives the steps of a generation, in order and one at a time, on the thread pool; the answer follows the last. It may take its time: the model
+/// goes on meanwhile. If it throws, the request fails with that exception.
+/// </summary>
 public delegate void GenerationSink(GeneratedPiece piece);
 
 /// <summary>What was generated.</summary>
@@ -87,11 +106,11 @@ public sealed record GenerationResult
     /// <summary>For <see cref="GenerationRequest.From"/>; null unless the deadline ended it after its prompt was known.</summary>
     public GenerationStop? Stop { get; init; }
 
+    /// <summary>From the request until it was taken up.</summary>
+    public TimeSpan QueueTime { get; init; }
+
     /// <summary>From the request until the first token, waiting included; null without a token.</summary>
     public TimeSpan? TimeToFirstToken { get; init; }
-
-    /// <summary>From the request until work on it began; zero if it ended before that.</summary>
-    public TimeSpan QueueTime { get; init; }
 
     /// <summary>Time for reading the prompt, up to the first token.</summary>
     public TimeSpan PromptTime { get; init; }

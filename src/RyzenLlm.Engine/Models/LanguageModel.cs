@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Engine.Telemetry;
@@ -51,6 +52,7 @@ public abstract unsafe class LanguageModel : IDisposable
     private readonly TensorFile _file;
     private readonly HeadProduct _headProduct;
     private TwoStageHead? _head;
+    private int _openSessions;
     private bool _disposed;
 
     private protected LanguageModel(ModelParts parts)
@@ -76,8 +78,18 @@ public abstract unsafe class LanguageModel : IDisposable
 
     private protected KernelSet Kernels => Ops.Kernels;
 
+    /// <summary>Sessions that exist and were not disposed of.</summary>
+    public int OpenSessions => Volatile.Read(ref _openSessions);
+
     /// <summary>A fresh sequence at position 0.</summary>
     public abstract Session CreateSession();
+
+    /// <summary>Bytes that a sequence takes when it has that many tokens. From any thread.</summary>
+    public long SessionBytes(int tokens)
+    {
+        using var session = CreateSession();
+        return session.BytesAt(tokens);
+    }
 
     /// <summary>Restores a sequence written by <see cref="Session.Save"/> for the same model.</summary>
     /// <exception cref="InvalidDataException">The data is damaged, of another version, or belongs to another model.</exception>
@@ -96,6 +108,7 @@ public abstract unsafe class LanguageModel : IDisposable
         batch.Begin(this);
         if (batch.Count > 0)
         {
+            var started = Stopwatch.GetTimestamp();
             try
             {
                 Compute(batch);
@@ -107,6 +120,7 @@ public abstract unsafe class LanguageModel : IDisposable
             }
 
             batch.Complete();
+            batch.Seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         }
     }
 
@@ -125,6 +139,9 @@ public abstract unsafe class LanguageModel : IDisposable
 
         GC.SuppressFinalize(this);
     }
+
+    /// <summary>Counts a session that came, or went.</summary>
+    internal void CountSession(int change) => Interlocked.Add(ref _openSessions, change);
 
     /// <summary>Computes all rows: states of sessions move to uncommitted positions, logits go to <see cref="Batch.LogitsRow"/>.</summary>
     private protected abstract void Compute(Batch batch);

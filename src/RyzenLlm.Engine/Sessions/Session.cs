@@ -13,13 +13,20 @@ public abstract class Session : IDisposable
     private int _rows;
     private bool _queued;
 
-    private protected Session(LanguageModel model) => Model = model;
+    private protected Session(LanguageModel model)
+    {
+        Model = model;
+        model.CountSession(1);
+    }
 
     /// <summary>The model this state belongs to.</summary>
     public LanguageModel Model { get; }
 
     /// <summary>Tokens taken over so far; the next token goes here.</summary>
     public int Position { get; private protected set; }
+
+    /// <summary>Bytes of state that the next token reads.</summary>
+    public abstract long StateBytes { get; }
 
     /// <summary>Whether a computed tree waits for <see cref="Accept"/>.</summary>
     public bool HasPendingTree { get; private set; }
@@ -84,6 +91,9 @@ public abstract class Session : IDisposable
 
     /// <summary>Identifies the model, and all else that decides whether a state fits, in saved states.</summary>
     internal abstract byte[] Identity { get; }
+
+    /// <summary>Bytes that a session of this model takes with that many tokens, alone, while it is advanced.</summary>
+    internal abstract long BytesAt(int tokens);
 
     /// <summary>A copy that stands at an earlier position and has no marks: the state alone.</summary>
     /// <exception cref="InvalidOperationException">A recurrent session has no mark there.</exception>

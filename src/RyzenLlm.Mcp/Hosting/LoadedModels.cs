@@ -31,6 +31,14 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         Precision = Enum.Parse<Precision>(engine.Precision, ignoreCase: true),
     };
 
+    /// <summary>How many requests a model serves under these settings.</summary>
+    public static SchedulerOptions BoundsFor(EngineSettings engine) => new()
+    {
+        MaxSequences = engine.MaxSequences,
+        QueueLimit = engine.QueueLimit,
+        StepTokens = Math.Max(engine.StepTokens, engine.MaxSequences),
+    };
+
     /// <summary>The scheduler of a model, which stays loaded until the lease is disposed of.</summary>
     /// <param name="entry">The model.</param>
     /// <param name="cancel">Gives up waiting; the loading itself goes on for later requests.</param>
@@ -42,7 +50,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             ObjectDisposedException.ThrowIf(_disposed, this);
             if (!_slots.TryGetValue(entry.Path, out slot!))
             {
-                slot = new(entry.Name, Task.Run(() => new Scheduler(ModelLoader.Load(entry.Path, OptionsFor(settings.Engine)), settings.Engine.QueueLimit, _clock), CancellationToken.None));
+                slot = new(entry.Name, Task.Run(() => new Scheduler(ModelLoader.Load(entry.Path, OptionsFor(settings.Engine)), BoundsFor(settings.Engine), _clock), CancellationToken.None));
                 _slots.Add(entry.Path, slot);
             }
 
