@@ -53,12 +53,6 @@ internal static class GenerateApi
 
     private static async Task<Question> ReadAsync(HttpContext context)
     {
-        // A page elsewhere can send other types without asking the browser first.
-        if (!context.Request.HasJsonContentType())
-        {
-            throw new ArgumentException("The content type must be application/json.");
-        }
-
         var question = await JsonSerializer.DeserializeAsync(context.Request.Body, PageJson.Default.Question, context.RequestAborted).ConfigureAwait(false)
             ?? throw new JsonException();
         return string.IsNullOrWhiteSpace(question.Prompt) || question.Prompt.Length > LongestPrompt || question.System?.Length > LongestPrompt
