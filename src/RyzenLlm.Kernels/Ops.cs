@@ -10,6 +10,7 @@ public sealed unsafe class QuantizedRows : IDisposable
     private readonly NativeBuffer<sbyte> _values;
     private readonly NativeBuffer<float> _multipliers;
     private readonly NativeBuffer<int> _sums;
+    private NativeBuffer<byte>? _tables;
 
     /// <summary>Room for rows of up to <paramref name="columns"/> values.</summary>
     public QuantizedRows(int rows, int columns)
@@ -38,12 +39,20 @@ public sealed unsafe class QuantizedRows : IDisposable
 
     internal int* Sums => _sums.Pointer;
 
+    /// <summary>Whether <see cref="Tables"/> are those of the first row.</summary>
+    internal bool HasTables { get; set; }
+
+    internal byte* Tables => _tables!.Pointer;
+
+    internal void ReserveTables() => _tables ??= new((long)KernelSet.LookupGroups(Stride) * KernelSet.TableBytes);
+
     /// <inheritdoc/>
     public void Dispose()
     {
         _values.Dispose();
         _multipliers.Dispose();
         _sums.Dispose();
+        _tables?.Dispose();
     }
 }
 
@@ -65,7 +74,7 @@ public enum Precision
 /// Pointers are to <see cref="NativeBuffer{T}"/> memory of the stated extent.
 /// </summary>
 /// <remarks>Not for concurrent use: a region owns the team until it returns.</remarks>
-public sealed unsafe class Ops : IDisposable
+public sealed unsafe partial class Ops : IDisposable
 {
     // Multiply-adds of a piece of work: some 20 µs, against which taking it costs nothing.
     private const long PieceOfWork = 4_000_000;
@@ -144,6 +153,7 @@ public sealed unsafe class Ops : IDisposable
         }
 
         q.Columns = columns;
+        q.HasTables = false;
         _quantize.Set(x, n, q);
         RunRows(_quantize, n);
     }
