@@ -11,7 +11,7 @@ namespace RyzenLlm.Mcp.Cli;
 [JsonSerializable(typeof(TokenizeVerb.TokenReport))]
 [JsonSerializable(typeof(DetokenizeVerb.TextReport))]
 [JsonSerializable(typeof(EvalVerb.EvalReport))]
-[JsonSerializable(typeof(PerplexityVerb.PerplexityReport))]
+[JsonSerializable(typeof(Engine.Decoding.PerplexityReport))]
 [JsonSerializable(typeof(InspectVerb.FileReport))]
 [JsonSerializable(typeof(BenchVerb.BenchReport[]))]
 [JsonSerializable(typeof(ModelsVerb.ModelReport[]))]
