@@ -140,6 +140,10 @@ public unsafe class HeadBenchmarks : ISized
         _head = new TwoStageHead(_w, _ops);
         _x = Weights.Activations(Columns);
         _y = new(Rows);
+        for (var call = 0; call <= TwoStageHead.PackSteps; call++)
+        {
+            _head.Multiply(_x.Pointer, [new TopRows(1, Rows)], _y.Pointer);
+        }
     }
 
     [GlobalCleanup]
@@ -160,7 +164,7 @@ public unsafe class HeadBenchmarks : ISized
         }
         else
         {
-            _head.Multiply(_x.Pointer, 1, Top, _y.Pointer);
+            _head.Multiply(_x.Pointer, [new TopRows(Top, Rows)], _y.Pointer);
         }
     }
 }

@@ -2,6 +2,7 @@ using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Memory.Evaluation;
 
 namespace RyzenLlm.Engine.Eval;
 
@@ -22,8 +23,10 @@ internal static class Agreement
         var costs = new StepCosts();
         Console.WriteLine("| agreement | draft | plain ms/token | draft ms/token | row/plain | per step | speed-up | predicted |");
         Console.WriteLine("|---|---|---|---|---|---|---|---|");
+        var lines = new List<ChartLine>();
         foreach (var paid in (bool[])[true, false])
         {
+            var (measured, predicted) = (new List<(double, double)>(), new List<(double, double)>());
             foreach (var agreement in (double[])[0, 0.2, 0.4, 0.6, 0.8, 0.9, 1])
             {
                 var (ratios, perStep, own) = (new List<double>(), 0.0, new StepCosts());
@@ -47,10 +50,21 @@ internal static class Agreement
 
                 ratios.Sort();
                 var (relativeRow, relativeDraft) = (costs.Row / costs.Plain, own.Plain / costs.Plain);
+                measured.Add((agreement, ratios[ratios.Count / 2]));
+                predicted.Add((agreement, Predicted(agreement, relativeRow, relativeDraft)));
                 Console.WriteLine(
                     $"| {agreement:0.0} | {(paid ? "model" : "free")} | {1000 * costs.Plain:0.0} | {1000 * own.Plain:0.0} | {relativeRow:0.000} | {perStep:0.00} "
-                    + $"| {ratios[ratios.Count / 2]:0.00} | {Predicted(agreement, relativeRow, relativeDraft):0.00} |");
+                    + $"| {measured[^1].Item2:0.00} | {predicted[^1].Item2:0.00} |");
             }
+
+            var kind = paid ? "draft model" : "free draft";
+            lines.Add(new(kind, measured));
+            lines.Add(new($"{kind}, predicted", predicted));
+        }
+
+        if (arguments["chart", ""] is { Length: > 0 } chart)
+        {
+            File.WriteAllText(chart, SvgChart.Draw("Speculation against plain decoding", "agreement of draft and target", "times as fast", lines, logarithmic: false));
         }
 
         return 0;

@@ -11,7 +11,17 @@ namespace RyzenLlm.Engine.Eval;
 internal static class Streams
 {
     /// <summary>The tokens generated, and the seconds from the first of them to the last.</summary>
-    public static (int[] Tokens, double Seconds) Decode(LanguageModel model, ReadOnlySpan<int> prompt, SamplingOptions sampling, int tokens, Speculator? speculator)
+    /// <param name="model">The target.</param>
+    /// <param name="prompt">Its prompt.</param>
+    /// <param name="sampling">How tokens are chosen.</param>
+    /// <param name="tokens">Tokens to generate.</param>
+    /// <param name="speculator">Guesses ahead, or null.</param>
+    /// <param name="script">
+    /// For models with random weights: the whole sequence that the target shall want, prompt included. Its logits are computed as ever, then the
+    /// one of the scripted token is raised above all.
+    /// </param>
+    public static (int[] Tokens, double Seconds) Decode(
+        LanguageModel model, ReadOnlySpan<int> prompt, SamplingOptions sampling, int tokens, Speculator? speculator, int[]? script = null)
     {
         using var batch = new Batch();
         using var session = model.CreateSession();
@@ -24,6 +34,14 @@ internal static class Streams
             batch.Clear();
             decoder.AddRows(batch);
             model.Forward(batch);
+            for (var row = 0; script is not null && row < batch.Count; row++)
+            {
+                if (batch.Rows[row].LogitsRow >= 0)
+                {
+                    batch.Logits(row)[script[batch.Rows[row].Position + 1]] = float.MaxValue;
+                }
+            }
+
             while (decoder.TakeLogits(batch, out _))
             {
             }

@@ -3,6 +3,7 @@ using RyzenLlm.Engine.Decoding.Constraints;
 using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Kernels;
 
 namespace RyzenLlm.Engine.Decoding;
 
@@ -96,6 +97,9 @@ public sealed class Decoder
     /// <summary>State of the sequence. It lags behind <see cref="Tokens"/>: the latest has not been computed, nor those before it that a constraint forced.</summary>
     public Session Session { get; }
 
+    /// <summary>Positions in the prompt that the session will be able to go back to; see <see cref="Session.Mark"/>.</summary>
+    public IReadOnlyList<int> Marks { get; init; } = [];
+
     /// <summary>Tokens of the prompt.</summary>
     public int PromptTokens { get; }
 
@@ -126,10 +130,12 @@ public sealed class Decoder
         _guessed = guesses >= 0;
         _logitsRow = -1;
         _node = DraftTree.Root;
+        var top = Top;
         for (var position = begin; position < end; position++)
         {
             var last = position == _tokens.Count - 1;
-            var row = batch.Add(Session, _tokens[position], logits: last, tentative: guesses > 0);
+            var mark = Marks.Count > 0 && position < PromptTokens && Marks.Contains(position + 1);
+            var row = batch.Add(Session, _tokens[position], logits: last, mark: mark, tentative: guesses > 0, top: last ? top : default);
             _logitsRow = last ? row : -1;
         }
 
@@ -139,7 +145,7 @@ public sealed class Decoder
             var tree = _speculator!.Tree;
             var node = tree[_guesses[i]];
             var parent = node.Parent < 0 ? _logitsRow : tree[node.Parent].Row;
-            tree.SetRow(_guesses[i], batch.Add(Session, node.Token, logits: true, parent, tentative: true));
+            tree.SetRow(_guesses[i], batch.Add(Session, node.Token, logits: true, parent, tentative: true, top: top));
         }
     }
 
@@ -185,6 +191,9 @@ public sealed class Decoder
     }
 
     private ReadOnlySpan<float> Logits(Batch batch, int row) => batch.Logits(row)[.._sampler.VocabularySize];
+
+    // What the sampler looks at, and the drafts after it. A constraint may rule out the largest, however many.
+    private TopRows Top => _constraint is null ? _sampler.Top(_tokens.Count + (_speculator is null ? 0 : DraftTree.Capacity), _speculator?.ObservedLogits ?? 0) : default;
 
     // Guesses deeper than what may still be generated, or than the context holds, are of no use.
     private int GuessDepth

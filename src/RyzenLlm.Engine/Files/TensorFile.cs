@@ -155,7 +155,7 @@ public abstract class TensorFile : IDisposable
             throw WrongShape(tensor, rows == 1 ? $"{{{columns}}}" : $"{{{columns}, {rows}}}");
         }
 
-        matrix = new WeightMatrix(name, QuantFormat.Of(tensor.Type), rows, columns, _map.Pointer + tensor.Offset, tensor.Bytes, _map);
+        matrix = new WeightMatrix(name, QuantFormat.Of(tensor.Type), rows, columns, _map.Pointer + tensor.Offset, tensor.Bytes, _map) { IsMapped = true };
         return true;
     }
 

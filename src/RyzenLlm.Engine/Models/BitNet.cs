@@ -70,7 +70,7 @@ public sealed unsafe class BitNet : LanguageModel
             _frequencies[d] = Math.Pow(_config.RopeFreqBase, -2.0 * d / _config.HeadSize) / _config.RopeScalingFactor;
         }
 
-        _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.KvType, () => ModelFingerprint.Of(file, $"kv {parts.KvType}"));
+        _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.Options.KvType, () => ModelFingerprint.Of(file, $"kv {parts.Options.KvType}"));
         _quantized = new(1, Math.Max(n, _config.FeedForwardLength));
         _attend = new(this);
         _angleRow = AngleRow;

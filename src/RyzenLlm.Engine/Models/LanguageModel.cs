@@ -35,8 +35,8 @@ public sealed record ModelInfo(
 /// <param name="Tokenizer">Vocabulary, or null where the file has none.</param>
 /// <param name="File">Where the weights are; the model disposes of it.</param>
 /// <param name="Ops">Kernels and threads; the model disposes of them.</param>
-/// <param name="KvType">Element type of key/value caches.</param>
-internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorFile File, Ops Ops, KvType KvType);
+/// <param name="Options">How to run it.</param>
+internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorFile File, Ops Ops, LoadOptions Options);
 
 /// <summary>
 /// A network with its weights: advances sequences and writes logits. No sampling, no text, no allocation per call once its buffers have grown
@@ -45,7 +45,12 @@ internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorF
 /// <remarks>One call at a time: a model belongs to one thread (its scheduler's).</remarks>
 public abstract unsafe class LanguageModel : IDisposable
 {
+    // A smaller head lies in the caches, where the bytes of the full product cost little.
+    private const long LargeHead = 64L << 20;
+
     private readonly TensorFile _file;
+    private readonly HeadProduct _headProduct;
+    private TwoStageHead? _head;
     private bool _disposed;
 
     private protected LanguageModel(ModelParts parts)
@@ -54,6 +59,7 @@ public abstract unsafe class LanguageModel : IDisposable
         Tokenizer = parts.Tokenizer;
         Ops = parts.Ops;
         _file = parts.File;
+        _headProduct = parts.Options.Head;
     }
 
     /// <summary>What this model is.</summary>
@@ -90,7 +96,16 @@ public abstract unsafe class LanguageModel : IDisposable
         batch.Begin(this);
         if (batch.Count > 0)
         {
-            Compute(batch);
+            try
+            {
+                Compute(batch);
+            }
+            catch
+            {
+                batch.Fail();
+                throw;
+            }
+
             batch.Complete();
         }
     }
@@ -103,6 +118,7 @@ public abstract unsafe class LanguageModel : IDisposable
             _disposed = true;
             Instruments.Resident(this, -1);
             Ops.Dispose();
+            _head?.Dispose();
             DisposeModel();
             _file.Dispose();
         }
@@ -141,12 +157,41 @@ public abstract unsafe class LanguageModel : IDisposable
         return batch.LogitsCount;
     }
 
-    /// <summary>Logits of the gathered rows.</summary>
+    /// <summary>Logits of the gathered rows, from fewer bytes where only the largest are wanted.</summary>
     private protected void WriteLogits(Batch batch, WeightMatrix output, float* y)
     {
-        if (batch.LogitsCount > 0)
+        if (batch.LogitsCount == 0)
+        {
+            return;
+        }
+
+        if (!UsesTwoStages(output) || !WantsFew(batch.Tops))
         {
             Ops.Linear(output, y, batch.LogitsCount, batch.LogitsRow(0));
+            return;
         }
+
+        _head ??= new TwoStageHead(output, Ops);
+        _head.Multiply(y, batch.Tops, batch.LogitsRow(0));
+    }
+
+    private bool UsesTwoStages(WeightMatrix output) => _headProduct switch
+    {
+        HeadProduct.Full => false,
+        HeadProduct.TwoStage => TwoStageHead.Pays(output.Format.Type),
+        _ => TwoStageHead.Pays(output.Format.Type) && output.Bytes >= LargeHead,
+    };
+
+    private static bool WantsFew(ReadOnlySpan<TopRows> tops)
+    {
+        foreach (var top in tops)
+        {
+            if (top.Count is 0 or > TwoStageHead.MaxTop)
+            {
+                return false;
+            }
+        }
+
+        return tops.Length <= TwoStageHead.MaxRows;
     }
 }

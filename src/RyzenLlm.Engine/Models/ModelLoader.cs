@@ -19,6 +19,22 @@ public sealed record LoadOptions
 
     /// <summary>Activations of products with Q8_0 weights; exact for logits that are compared with a reference.</summary>
     public Precision Precision { get; init; } = Precision.Exact;
+
+    /// <summary>How the largest logits are found where not all are wanted; the logits are the same.</summary>
+    public HeadProduct Head { get; init; } = HeadProduct.Auto;
+}
+
+/// <summary>How an output head is multiplied where only the largest logits are wanted.</summary>
+public enum HeadProduct
+{
+    /// <summary>In two stages if the head is larger than the caches and of a format for which that saves bytes.</summary>
+    Auto,
+
+    /// <summary>All logits in full.</summary>
+    Full,
+
+    /// <summary>In two stages whatever the size (see <see cref="TwoStageHead"/>), if the format allows.</summary>
+    TwoStage,
 }
 
 /// <summary>Opens model files and builds the network that their architecture names.</summary>
@@ -98,7 +114,7 @@ public static class ModelLoader
             VocabularySize = file.Dimension("token_embd.weight", 1),
         };
         var tokenizer = VocabularyOf(file, info);
-        return Keep(OpsFor(kernels, options), ops => create(file, new(info, tokenizer, file, ops, options.KvType)));
+        return Keep(OpsFor(kernels, options), ops => create(file, new(info, tokenizer, file, ops, options)));
     });
 
     private static LanguageModel LoadSafetensors(string path, KernelSet kernels, LoadOptions options) => Keep(SafetensorsFile.Open(path), file =>
@@ -107,7 +123,7 @@ public static class ModelLoader
         var info = ModelMetadata.Of(file, config).Info;
         return Keep<Ops, LanguageModel>(OpsFor(kernels, options), ops =>
         {
-            var parts = new ModelParts(info, Tokenizer: null, file, ops, options.KvType);
+            var parts = new ModelParts(info, Tokenizer: null, file, ops, options);
             return info.Architecture == "rwkv5"
                 ? new Rwkv5(file, parts)
                 : new Rwkv4(file, config ?? throw new ModelFormatException(path, null, null, "a config.json beside it", "none"), parts);

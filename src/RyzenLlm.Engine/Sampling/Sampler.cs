@@ -1,4 +1,5 @@
 using System.Numerics;
+using RyzenLlm.Kernels;
 
 namespace RyzenLlm.Engine.Sampling;
 
@@ -20,6 +21,7 @@ public sealed class Sampler
 
     private readonly SamplingOptions _options;
     private readonly bool _penalizes;
+    private readonly bool _raises;
     private float[] _adjusted;
     private readonly int[] _occurrences;
     private readonly float[] _keys;
@@ -44,6 +46,7 @@ public sealed class Sampler
         VocabularySize = vocabularySize;
         _penalizes = options.RepetitionPenalty != 1 || options.FrequencyPenalty != 0 || options.PresencePenalty != 0;
         _adjusted = _penalizes || options.LogitBias.Count > 0 ? new float[vocabularySize] : [];
+        _raises = options.LogitBias.Values.Any(bias => bias > 0);
         _occurrences = _penalizes ? new int[vocabularySize] : [];
         _candidates = options.Temperature > 0 ? new Candidate[vocabularySize] : [];
         _keys = options.Temperature > 0 && options.TypicalP < 1 ? new float[vocabularySize] : [];
@@ -51,6 +54,32 @@ public sealed class Sampler
 
     /// <summary>Length of every logits row.</summary>
     public int VocabularySize { get; }
+
+    /// <summary>
+    /// Which logits the choice depends on, no token being forbidden by a mask: others may be replaced by negative infinity. All of them
+    /// (<see cref="TopRows.Count"/> 0) where probabilities of the whole vocabulary matter, or where some token's logit is raised.
+    /// </summary>
+    /// <param name="historyLength">Tokens before the one to choose, at most.</param>
+    /// <param name="least">Largest logits that are wanted for other reasons, as by <see cref="Rank"/>.</param>
+    /// <remarks>
+    /// Lowering w logits moves at most w of the k + w largest out of the first k places, and nothing from below into them: of the tokens that
+    /// stay as they are, k are among those k + w. The same w are added for a margin below the largest, which only falls by lowering.
+    /// </remarks>
+    public TopRows Top(int historyLength, int least = 1)
+    {
+        var raises = _options.RepetitionPenalty < 1 || _options.FrequencyPenalty < 0 || _options.PresencePenalty < 0 || _raises;
+        var noisy = _options.Temperature > 0;
+        var narrowed = !noisy || (_options.TopK > 0 && _options.TopK < VocabularySize);
+        var floored = _options.MinP > 0 && _options is { TypicalP: 1, TopP: 1 };
+        if (raises || (!narrowed && !floored))
+        {
+            return default;
+        }
+
+        var window = !_penalizes ? 0 : _options.PenaltyWindow > 0 ? Math.Min(_options.PenaltyWindow, historyLength) : historyLength;
+        var count = Math.Max((long)(noisy && narrowed ? _options.TopK : 1), least) + window + _options.LogitBias.Count;
+        return count > TwoStageHead.MaxTop ? default : new((int)count, VocabularySize, narrowed ? 0 : -MathF.Log(_options.MinP));
+    }
 
     /// <summary>The token that follows.</summary>
     /// <param name="logits">One row of logits; not changed.</param>

@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using RyzenLlm.Engine.Models;
+using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Memory;
 
 namespace RyzenLlm.Engine.Sessions;
@@ -27,6 +29,7 @@ public sealed unsafe class Batch : IDisposable
 
     private readonly List<BatchRow> _rows = [];
     private readonly List<Session> _sessions = [];
+    private readonly List<TopRows> _tops = []; // of every row with logits
     private NativeBuffer<float>? _logits;
     private int _logitsRows;
     private int _vocabularySize;
@@ -51,9 +54,10 @@ public sealed unsafe class Batch : IDisposable
     /// <param name="parent">Row index of the preceding token, <see cref="Previous"/> or <see cref="Head"/>.</param>
     /// <param name="mark">Keep the state after this token as a rewind target.</param>
     /// <param name="tentative">The session's rows are a guess: they wait for <see cref="Session.Accept"/> even if they form a chain.</param>
+    /// <param name="top">Which logits are wanted, all by default; others may then read as negative infinity. Saves reading a large head.</param>
     /// <exception cref="ArgumentException">The parent is no earlier row of the session, the session has an unresolved tree, or its context is full.</exception>
     /// <exception cref="InvalidOperationException">The batch was computed and not cleared since.</exception>
-    public int Add(Session session, int token, bool logits = false, int parent = Previous, bool mark = false, bool tentative = false)
+    public int Add(Session session, int token, bool logits = false, int parent = Previous, bool mark = false, bool tentative = false, TopRows top = default)
     {
         if (_computed)
         {
@@ -72,6 +76,11 @@ public sealed unsafe class Batch : IDisposable
         var position = before < 0 ? session.Position : _rows[before].Position + 1;
         var ordinal = session.Append(row, before, position, tentative);
         _rows.Add(new(session, token, position, before, ordinal, logits ? _logitsRows++ : -1, mark));
+        if (logits)
+        {
+            _tops.Add(top);
+        }
+
         return row;
     }
 
@@ -98,6 +107,7 @@ public sealed unsafe class Batch : IDisposable
 
         _rows.Clear();
         _sessions.Clear();
+        _tops.Clear();
         _logitsRows = 0;
         _computed = false;
     }
@@ -109,6 +119,9 @@ public sealed unsafe class Batch : IDisposable
         _logits?.Dispose();
         _logits = null;
     }
+
+    /// <summary>What is wanted of every row of the logits buffer.</summary>
+    internal ReadOnlySpan<TopRows> Tops => CollectionsMarshal.AsSpan(_tops);
 
     /// <summary>Address of row <paramref name="index"/> of the logits buffer.</summary>
     internal float* LogitsRow(int index) => _logits!.Pointer + ((long)index * _vocabularySize);
@@ -140,6 +153,14 @@ public sealed unsafe class Batch : IDisposable
         {
             _logits?.Dispose();
             _logits = new((long)Math.Max(1, _logitsRows) * _vocabularySize);
+        }
+    }
+
+    internal void Fail()
+    {
+        foreach (var session in _sessions)
+        {
+            session.IsLost = true;
         }
     }
 

@@ -14,6 +14,9 @@ internal sealed unsafe class KvBlock(long bytes)
     /// <summary>Sessions that hold it; more than one means it must be copied before writing.</summary>
     public int References { get; set; }
 
+    /// <summary>Those of them that are kept for later, so that their memory is counted once.</summary>
+    public int Kept { get; set; }
+
     /// <summary>Frees the memory.</summary>
     public void Free() => _data.Dispose();
 }
@@ -62,6 +65,9 @@ internal sealed unsafe class KvCache : IDisposable
 
     private long HeadBytes => (long)KvView.BlockPositions * HeadSize * _elementBytes;
 
+    /// <summary>Bytes of one block.</summary>
+    public long BlockBytes => Layers * LayerBytes;
+
     private long LayerBytes => 2 * KvHeads * HeadBytes;
 
     /// <summary>Bytes of one head's key or value at one position.</summary>
@@ -98,16 +104,19 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>A block with one owner and arbitrary contents.</summary>
     public KvBlock Rent()
     {
-        var block = _free.TryPop(out var free) ? free : new KvBlock(Layers * LayerBytes);
+        var block = _free.TryPop(out var free) ? free : new KvBlock(BlockBytes);
         block.References = 1;
         return block;
     }
+
+    /// <summary>A new block with one owner, whatever is in reserve; from any thread.</summary>
+    public KvBlock Allocate() => new(BlockBytes) { References = 1 };
 
     /// <summary>A copy of a shared block's contents, in exchange for one ownership of it.</summary>
     public KvBlock Unshare(KvBlock block)
     {
         var copy = Rent();
-        Buffer.MemoryCopy(block.Data, copy.Data, Layers * LayerBytes, Layers * LayerBytes);
+        Buffer.MemoryCopy(block.Data, copy.Data, BlockBytes, BlockBytes);
         Release(block);
         return copy;
     }

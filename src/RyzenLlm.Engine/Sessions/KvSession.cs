@@ -46,17 +46,7 @@ public sealed unsafe class KvSession : Session
     public override void Save(Stream target)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        using var file = SessionFile.Write(target, _cache.Fingerprint, Position);
-        for (var i = 0; i < BlocksFor(Position); i++)
-        {
-            var bytes = (long)PositionsIn(i) * _cache.VectorBytes;
-            for (var head = 0; head < _cache.HeadRuns; head++)
-            {
-                file.Write(_cache.HeadData(_blocks[i], head), bytes);
-            }
-        }
-
-        file.Finish();
+        SavePart(target, Identity, 0, Position);
     }
 
     /// <inheritdoc/>
@@ -70,33 +60,87 @@ public sealed unsafe class KvSession : Session
         }
     }
 
+    internal override byte[] Identity => _cache.Fingerprint;
+
     internal static KvSession Load(LanguageModel model, KvCache cache, Stream source)
     {
-        using var file = SessionFile.Read(source, cache.Fingerprint);
-        if (file.Position > cache.ContextLength)
-        {
-            throw SessionFile.Damaged();
-        }
-
-        var session = new KvSession(model, cache) { Position = file.Position };
+        var session = new KvSession(model, cache);
         try
         {
-            for (var i = 0; i < BlocksFor(session.Position); i++)
-            {
-                session.AddBlock(cache.Rent());
-                var bytes = (long)session.PositionsIn(i) * cache.VectorBytes;
-                for (var head = 0; head < cache.HeadRuns; head++)
-                {
-                    file.Read(cache.HeadData(session._blocks[i], head), bytes);
-                }
-            }
-
-            file.Finish();
+            session.LoadPart(source, cache.Fingerprint);
             return session;
         }
         catch
         {
             session.Dispose();
+            throw;
+        }
+    }
+
+    internal override Session Snapshot(int position)
+    {
+        var copy = Fork();
+        copy.Rewind(position);
+        return copy;
+    }
+
+    internal override long Charge()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _cache.BlockBytes * _blocks.Count(block => block.Kept++ == 0);
+    }
+
+    internal override long Discharge() => _cache.BlockBytes * _blocks.Count(block => --block.Kept == 0);
+
+    internal override void SavePart(Stream target, ReadOnlySpan<byte> identity, int from, int to)
+    {
+        using var file = SessionFile.Write(target, identity, from, to);
+        for (var i = from / KvView.BlockPositions; i < BlocksFor(to); i++)
+        {
+            var bytes = (long)PositionsIn(i, to) * _cache.VectorBytes;
+            for (var head = 0; head < _cache.HeadRuns; head++)
+            {
+                file.Write(_cache.HeadData(_blocks[i], head), bytes);
+            }
+        }
+
+        file.Finish();
+    }
+
+    internal override void LoadPart(Stream source, ReadOnlySpan<byte> identity)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        using var file = SessionFile.Read(source, identity);
+        if (file.From != Position || file.Position > _cache.ContextLength)
+        {
+            throw SessionFile.Damaged();
+        }
+
+        var before = _blocks.Count;
+        try
+        {
+            for (var i = before; i < BlocksFor(file.Position); i++)
+            {
+                var block = _cache.Allocate();
+                AddBlock(block);
+                var bytes = (long)PositionsIn(i, file.Position) * _cache.VectorBytes;
+                for (var head = 0; head < _cache.HeadRuns; head++)
+                {
+                    file.Read(_cache.HeadData(block, head), bytes);
+                }
+            }
+
+            file.Finish();
+            Position = file.Position;
+        }
+        catch
+        {
+            for (var i = before; i < _blocks.Count; i++)
+            {
+                _blocks[i].Free();
+            }
+
+            _blocks.RemoveRange(before, _blocks.Count - before);
             throw;
         }
     }
@@ -151,7 +195,7 @@ public sealed unsafe class KvSession : Session
 
     private static int BlocksFor(int positions) => (positions + KvView.BlockPositions - 1) / KvView.BlockPositions;
 
-    private int PositionsIn(int block) => Math.Min(KvView.BlockPositions, Position - (block * KvView.BlockPositions));
+    private static int PositionsIn(int block, int end) => Math.Min(KvView.BlockPositions, end - (block * KvView.BlockPositions));
 
     // Slots along a path ascend and never lie before their target, so moving from the head on overwrites nothing still needed.
     private void Compact(Batch batch, int row)

@@ -17,20 +17,23 @@ internal sealed unsafe class Lane(LanePool pool, long length)
     /// <summary>Number of values.</summary>
     public long Length => _values.Length;
 
+    /// <summary>Owners that are kept for later, so that the memory is counted once.</summary>
+    public int Kept { get; set; }
+
     /// <summary>Whether more than one owner holds it: then nobody may write to it.</summary>
     public bool IsShared => _references > 1;
 
     /// <summary>Adds an owner.</summary>
     public Lane Share()
     {
-        _references++;
+        Interlocked.Increment(ref _references); // sessions that come from a file begin on other threads
         return this;
     }
 
     /// <summary>Gives up one ownership; the last one returns the lane to its pool.</summary>
     public void Release()
     {
-        if (--_references == 0)
+        if (Interlocked.Decrement(ref _references) == 0)
         {
             pool.Return(this);
         }
@@ -52,6 +55,9 @@ internal sealed class LanePool(long length) : IDisposable
 
     /// <summary>A lane with one owner and arbitrary contents.</summary>
     public Lane Rent() => (_free.TryPop(out var lane) ? lane : new Lane(this, length)).Share();
+
+    /// <summary>A new lane with one owner, whatever is in reserve; from any thread.</summary>
+    public Lane Allocate() => new Lane(this, length).Share();
 
     /// <summary>Takes back a lane that nobody owns.</summary>
     public void Return(Lane lane)

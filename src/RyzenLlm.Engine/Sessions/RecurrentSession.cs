@@ -49,10 +49,7 @@ public sealed unsafe class RecurrentSession : Session
     /// <inheritdoc/>
     public override void Save(Stream target)
     {
-        var lane = HeadLane;
-        using var file = SessionFile.Write(target, _state.Fingerprint, Position);
-        file.Write(lane.Values, lane.Length * sizeof(float));
-        file.Finish();
+        SavePart(target, Identity, 0, Position);
     }
 
     /// <inheritdoc/>
@@ -67,22 +64,68 @@ public sealed unsafe class RecurrentSession : Session
         }
     }
 
+    internal override byte[] Identity => _state.Fingerprint;
+
     internal static RecurrentSession Load(LanguageModel model, RecurrentState state, Stream source)
     {
-        using var file = SessionFile.Read(source, state.Fingerprint);
-        var lane = state.Pool.Rent();
+        var session = new RecurrentSession(model, state);
+        try
+        {
+            session.LoadPart(source, state.Fingerprint);
+            return session;
+        }
+        catch
+        {
+            session.Dispose();
+            throw;
+        }
+    }
+
+    internal override Session Snapshot(int position)
+    {
+        var copy = new RecurrentSession(Model, _state) { Position = position };
+        copy.SetHead(position == Position ? HeadLane : LaneAt(position));
+        return copy;
+    }
+
+    internal override long Charge() => HeadLane.Kept++ == 0 ? HeadLane.Length * sizeof(float) : 0;
+
+    internal override long Discharge() => --HeadLane.Kept == 0 ? HeadLane.Length * sizeof(float) : 0;
+
+    internal override void SavePart(Stream target, ReadOnlySpan<byte> identity, int from, int to)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(from, 0);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(to, Position);
+        var lane = HeadLane;
+        using var file = SessionFile.Write(target, identity, from, to);
+        file.Write(lane.Values, lane.Length * sizeof(float));
+        file.Finish();
+    }
+
+    internal override void LoadPart(Stream source, ReadOnlySpan<byte> identity)
+    {
+        using var file = SessionFile.Read(source, identity);
+        if (file.From != 0)
+        {
+            throw SessionFile.Damaged();
+        }
+
+        var lane = _state.Pool.Allocate();
         try
         {
             file.Read(lane.Values, lane.Length * sizeof(float));
             file.Finish();
-            var session = new RecurrentSession(model, state) { Position = file.Position };
-            session.SetHead(lane);
-            return session;
         }
-        finally
+        catch
         {
-            lane.Release();
+            lane.Free();
+            throw;
         }
+
+        DropMarksAfter(-1);
+        HeadLane.Release();
+        _head = lane;
+        Position = file.Position;
     }
 
     /// <summary>
@@ -116,6 +159,12 @@ public sealed unsafe class RecurrentSession : Session
             return;
         }
 
+        SetHead(LaneAt(position));
+        DropMarksAfter(position);
+    }
+
+    private Lane LaneAt(int position)
+    {
         var mark = _marks.FindIndex(m => m.Position == position);
         if (position != 0 && mark < 0)
         {
@@ -124,8 +173,7 @@ public sealed unsafe class RecurrentSession : Session
                 $"No mark at position {position}: a {Model.Info.Architecture} session can go back to its marks ({held}) and to 0. Call Mark there beforehand.");
         }
 
-        SetHead(mark < 0 ? _state.Initial : _marks[mark].Lane);
-        DropMarksAfter(position);
+        return mark < 0 ? _state.Initial : _marks[mark].Lane;
     }
 
     private protected override void TakeOver(Batch batch, int row)

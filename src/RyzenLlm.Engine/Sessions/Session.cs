@@ -24,6 +24,9 @@ public abstract class Session : IDisposable
     /// <summary>Whether a computed tree waits for <see cref="Accept"/>.</summary>
     public bool HasPendingTree { get; private set; }
 
+    /// <summary>Whether a step with rows of this session failed: what it holds is then no state of any sequence.</summary>
+    public bool IsLost { get; internal set; }
+
     /// <summary>Whether the rows in the present batch form more than one chain from the head, or are a guess: then they wait for <see cref="Accept"/>.</summary>
     internal bool IsBranched { get; private set; }
 
@@ -78,6 +81,36 @@ public abstract class Session : IDisposable
 
     /// <inheritdoc/>
     public abstract void Dispose();
+
+    /// <summary>Identifies the model, and all else that decides whether a state fits, in saved states.</summary>
+    internal abstract byte[] Identity { get; }
+
+    /// <summary>A copy that stands at an earlier position and has no marks: the state alone.</summary>
+    /// <exception cref="InvalidOperationException">A recurrent session has no mark there.</exception>
+    internal abstract Session Snapshot(int position);
+
+    /// <summary>Counts this session as an owner of its pages that is kept for later. Returns the bytes of those that no other such session owns.</summary>
+    internal abstract long Charge();
+
+    /// <summary>The inverse of <see cref="Charge"/>, with the bytes that are no longer owned by any kept session.</summary>
+    internal abstract long Discharge();
+
+    /// <summary>
+    /// Writes what the positions <paramref name="from"/> to <paramref name="to"/> add to the state before them. Reads only what is settled, so another thread
+    /// may do it while the session is kept and not advanced.
+    /// </summary>
+    /// <param name="target">Where to.</param>
+    /// <param name="identity">32 bytes that <see cref="LoadPart"/> must be given to read it again.</param>
+    /// <param name="from">Transformers: start of a page. Recurrent models: 0.</param>
+    /// <param name="to">At most <see cref="Position"/>. Recurrent models: exactly that.</param>
+    internal abstract void SavePart(Stream target, ReadOnlySpan<byte> identity, int from, int to);
+
+    /// <summary>
+    /// Continues this session with what <see cref="SavePart"/> wrote from its position on. Takes new memory and leaves the reserve of the model alone, so that it may
+    /// run on any thread.
+    /// </summary>
+    /// <exception cref="InvalidDataException">The data is damaged, of another version, or not the part that follows; the session is as before.</exception>
+    internal abstract void LoadPart(Stream source, ReadOnlySpan<byte> identity);
 
     internal void Join(Batch batch, out int latest)
     {

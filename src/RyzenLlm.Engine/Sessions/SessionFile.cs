@@ -4,14 +4,14 @@ using System.Security.Cryptography;
 namespace RyzenLlm.Engine.Sessions;
 
 /// <summary>
-/// Layout of a saved session, little-endian: magic "RLMS", u32 version, 32 bytes model fingerprint, i32 position, state, SHA-256 of all
-/// before it. The length of the state follows from model and position.
+/// Layout of a saved session, little-endian: magic "RLMS", u32 version, 32 bytes of identity (the model's fingerprint, or what a kept state is filed under),
+/// i32 first position, i32 position after the last, what these positions add to the state, SHA-256 of all before it. The length follows from model and positions.
 /// </summary>
 internal sealed unsafe class SessionFile : IDisposable
 {
     private const uint Magic = 0x534D4C52;
-    private const uint Version = 1;
-    private const int HeaderBytes = 8 + SHA256.HashSizeInBytes + 4;
+    private const uint Version = 2;
+    private const int HeaderBytes = 8 + SHA256.HashSizeInBytes + 8;
     private const int ChunkBytes = 1 << 20;
 
     private readonly Stream _stream;
@@ -24,25 +24,29 @@ internal sealed unsafe class SessionFile : IDisposable
         _writing = writing;
     }
 
+    /// <summary>First position that is told here; 0 for a whole session.</summary>
+    public int From { get; private init; }
+
     /// <summary>Position of the saved session.</summary>
     public int Position { get; private init; }
 
     /// <summary>Starts writing.</summary>
-    public static SessionFile Write(Stream target, byte[] fingerprint, int position)
+    public static SessionFile Write(Stream target, ReadOnlySpan<byte> identity, int from, int position)
     {
         Span<byte> header = stackalloc byte[HeaderBytes];
         BinaryPrimitives.WriteUInt32LittleEndian(header, Magic);
         BinaryPrimitives.WriteUInt32LittleEndian(header[4..], Version);
-        fingerprint.CopyTo(header[8..]);
+        identity.CopyTo(header[8..]);
+        BinaryPrimitives.WriteInt32LittleEndian(header[^8..], from);
         BinaryPrimitives.WriteInt32LittleEndian(header[^4..], position);
-        var file = new SessionFile(target, writing: true) { Position = position };
+        var file = new SessionFile(target, writing: true) { From = from, Position = position };
         file.Put(header);
         return file;
     }
 
     /// <summary>Starts reading and checks that the data belongs to this model.</summary>
     /// <exception cref="InvalidDataException">No saved session, another version or another model.</exception>
-    public static SessionFile Read(Stream source, byte[] fingerprint)
+    public static SessionFile Read(Stream source, ReadOnlySpan<byte> identity)
     {
         var header = new byte[HeaderBytes];
         Fill(source, header);
@@ -57,18 +61,19 @@ internal sealed unsafe class SessionFile : IDisposable
             throw new InvalidDataException($"The saved session has version {version}; this program reads version {Version}. Save it again.");
         }
 
-        if (!header.AsSpan(8, fingerprint.Length).SequenceEqual(fingerprint))
+        if (!header.AsSpan(8, SHA256.HashSizeInBytes).SequenceEqual(identity))
         {
             throw new InvalidDataException("The saved session belongs to another model, or to this one with another type of key/value cache. Load that model.");
         }
 
+        var from = BinaryPrimitives.ReadInt32LittleEndian(header.AsSpan(HeaderBytes - 8));
         var position = BinaryPrimitives.ReadInt32LittleEndian(header.AsSpan(HeaderBytes - 4));
-        if (position < 0)
+        if (from < 0 || position < from)
         {
             throw Damaged();
         }
 
-        var file = new SessionFile(source, writing: false) { Position = position };
+        var file = new SessionFile(source, writing: false) { From = from, Position = position };
         file._hash.AppendData(header);
         return file;
     }

@@ -96,6 +96,25 @@ public sealed unsafe class WeightMatrix
     /// <summary>Scale of the whole tensor: stored in I2_S, 1 in every other format.</summary>
     public float Scale { get; }
 
+    /// <summary>Whether the weights lie in a file mapped for reading, whose pages the system can take back and read again.</summary>
+    public bool IsMapped { get; init; }
+
+    /// <summary>Lets go of the pages of these rows where the matrix is mapped; the next use reads them from the file's cache again.</summary>
+    /// <param name="begin">First row.</param>
+    /// <param name="end">Behind the last row.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There are no such rows.</exception>
+    public void ReleasePages(int begin, int end)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(begin);
+        ArgumentOutOfRangeException.ThrowIfLessThan(end, begin);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(end, Rows);
+        if (IsMapped)
+        {
+            Pages.Release(Data + (begin * RowBytes), (end - begin) * RowBytes);
+            GC.KeepAlive(_owner);
+        }
+    }
+
     /// <summary>The encoded bytes of one row.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such row.</exception>
     public ReadOnlySpan<byte> Row(int row)

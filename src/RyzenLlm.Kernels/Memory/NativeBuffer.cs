@@ -2,21 +2,35 @@ using System.Runtime.InteropServices;
 
 namespace RyzenLlm.Kernels.Memory;
 
-/// <summary>Zeroed unmanaged memory, aligned to a cache line and followed by a spare one, for data that kernels touch by pointer.</summary>
+/// <summary>
+/// Unmanaged memory, zeroed unless asked otherwise, aligned to a cache line and followed by a spare one, for data that kernels touch by pointer.
+/// Large buffers ask for pages of 2 MiB.
+/// </summary>
 public sealed unsafe class NativeBuffer<T> : IDisposable
     where T : unmanaged
 {
     private const nuint Alignment = 64;
 
-    /// <summary>Allocates <paramref name="length"/> zeroed elements.</summary>
+    /// <summary>Allocates <paramref name="length"/> elements.</summary>
+    /// <param name="length">Elements.</param>
+    /// <param name="zeroed">False leaves the contents open, so that memory fills only as it is written.</param>
     /// <exception cref="OutOfMemoryException">The system has no such memory.</exception>
-    public NativeBuffer(long length)
+    public NativeBuffer(long length, bool zeroed = true)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         var bytes = checked(((nuint)length * (nuint)sizeof(T)) + Alignment);
         Length = length;
         Pointer = (T*)NativeMemory.AlignedAlloc(bytes, Alignment);
-        NativeMemory.Clear(Pointer, bytes);
+        if (bytes >= Pages.HugeBytes)
+        {
+            Pages.PreferHuge((byte*)Pointer, (long)bytes);
+        }
+
+        if (zeroed)
+        {
+            NativeMemory.Clear(Pointer, bytes);
+        }
+
         GC.AddMemoryPressure((long)bytes);
     }
 

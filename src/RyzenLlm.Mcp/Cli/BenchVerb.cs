@@ -5,6 +5,7 @@ using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Kernels;
 using RyzenLlm.Mcp.Hosting;
 using Spectre.Console;
 
@@ -116,7 +117,7 @@ internal static class BenchVerb
             for (var i = begin; i < Math.Min(begin + Decoder.ChunkRows, prompt); i++)
             {
                 // Spread over the vocabulary, so that embedding rows come from memory as in real text.
-                batch.Add(session, (int)((i + 1) * 2_654_435_761L % model.Info.VocabularySize), logits: i == prompt - 1);
+                batch.Add(session, (int)((i + 1) * 2_654_435_761L % model.Info.VocabularySize), logits: i == prompt - 1, top: Greedy(model));
             }
 
             model.Forward(batch);
@@ -129,13 +130,15 @@ internal static class BenchVerb
         {
             cancel.ThrowIfCancellationRequested();
             batch.Clear();
-            var row = batch.Add(session, token, logits: true);
+            var row = batch.Add(session, token, logits: true, top: Greedy(model));
             model.Forward(batch);
             token = Sampler.ArgMax(batch.Logits(row));
         }
 
         return (promptSeconds, Stopwatch.GetElapsedTime(started).TotalSeconds);
     }
+
+    private static TopRows Greedy(LanguageModel model) => new(1, model.Info.VocabularySize);
 
     private static double Median(IEnumerable<double> values)
     {

@@ -27,6 +27,7 @@ internal static class Composition
         services.AddSingleton(library ?? new ModelLibrary(settings.Models));
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton<LoadedModels>();
+        services.AddSingleton<TenantLimits>();
         services.AddSingleton<McpServerTool, GenerateTool>();
         services.AddSingleton<McpServerTool, ModelSelectTool>();
         services.AddSingleton<ContextMemory>();
@@ -39,6 +40,9 @@ internal static class Composition
                 options.ServerInfo = new Implementation { Name = ProductInfo.Name, Title = ProductInfo.Title, Version = ProductInfo.Version };
                 options.ServerInstructions = Instructions;
             })
-            .WithRequestFilters(filters => filters.AddCallToolFilter(ToolCalls.Filter));
+            .WithRequestFilters(filters => filters
+                .AddCallToolFilter(ToolCalls.Filter)
+                .AddCallToolFilter(ToolAccess.Call)
+                .AddListToolsFilter(ToolAccess.List));
     }
 }

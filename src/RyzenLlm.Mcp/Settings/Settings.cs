@@ -119,18 +119,6 @@ public sealed record GenerationSettings
     public long Seed { get; init; }
 }
 
-/// <summary>The MCP server.</summary>
-public sealed record ServerSettings
-{
-    /// <summary>Seconds after which a tool call answers with what there is, before clients give up waiting.</summary>
-    [Range(0.05, 3600.0)]
-    public double DeadlineSeconds { get; init; } = 45;
-
-    /// <summary>Seconds between two progress notifications of a call.</summary>
-    [Range(0.001, 60.0)]
-    public double ProgressSeconds { get; init; } = 1;
-}
-
 /// <summary>Messages on standard error.</summary>
 public sealed record LogSettings
 {

@@ -8,24 +8,30 @@ namespace RyzenLlm.Memory.Evaluation;
 /// <param name="Points">From left to right.</param>
 public sealed record ChartLine(string Name, IReadOnlyList<(double X, double Y)> Points);
 
-/// <summary>Draws line charts with a logarithmic x axis as stand-alone SVG, readable on light and dark pages.</summary>
+/// <summary>Draws line charts as stand-alone SVG, readable on light and dark pages.</summary>
 public static class SvgChart
 {
     private const int Width = 640, Height = 360, Left = 56, Right = 130, Top = 36, Bottom = 48, Steps = 5;
     private static readonly string[] Colours = ["#2f6fb4", "#c8553d", "#3c8d5a", "#8a5aa8"];
 
     /// <summary>The chart as SVG text.</summary>
-    /// <exception cref="ArgumentException">No points, or an x that is not above 0.</exception>
-    public static string Draw(string title, string xLabel, string yLabel, IReadOnlyList<ChartLine> lines)
+    /// <param name="title">Above the chart.</param>
+    /// <param name="xLabel">Below the x axis.</param>
+    /// <param name="yLabel">Above the y axis, which begins at 0.</param>
+    /// <param name="lines">What is drawn.</param>
+    /// <param name="logarithmic">Whether x is drawn by its logarithm.</param>
+    /// <exception cref="ArgumentException">No points, one that is not finite, or an x that has no logarithm.</exception>
+    public static string Draw(string title, string xLabel, string yLabel, IReadOnlyList<ChartLine> lines, bool logarithmic = true)
     {
         (double X, double Y)[] all = [.. lines.SelectMany(l => l.Points)];
-        if (all.Length == 0 || all.Any(p => !(p.X > 0) || !double.IsFinite(p.Y)))
+        if (all.Length == 0 || all.Any(p => !double.IsFinite(Scale(p.X)) || !double.IsFinite(p.Y)))
         {
-            throw new ArgumentException("A chart needs points with x above 0 and finite y.", nameof(lines));
+            throw new ArgumentException(logarithmic ? "A chart needs points with x above 0 and finite y." : "A chart needs finite points.", nameof(lines));
         }
 
-        double low = Math.Log(all.Min(p => p.X)), high = Math.Max(low + 1e-9, Math.Log(all.Max(p => p.X))), top = NiceTop(all.Max(p => p.Y));
-        double X(double x) => Left + (Math.Log(x) - low) / (high - low) * (Width - Left - Right);
+        double low = all.Min(p => Scale(p.X)), high = Math.Max(low + 1e-9, all.Max(p => Scale(p.X))), top = NiceTop(all.Max(p => p.Y));
+        double Scale(double x) => logarithmic ? Math.Log(x) : x;
+        double X(double x) => Left + (Scale(x) - low) / (high - low) * (Width - Left - Right);
         double Y(double y) => Height - Bottom - y / top * (Height - Top - Bottom);
         var svg = new StringBuilder();
         svg.Append(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#777\">\n");
@@ -41,7 +47,7 @@ public static class SvgChart
 
         foreach (double x in all.Select(p => p.X).Distinct())
         {
-            Text(svg, X(x), Height - Bottom + 18, "middle", x.ToString("N0", CultureInfo.InvariantCulture));
+            Text(svg, X(x), Height - Bottom + 18, "middle", x.ToString(logarithmic ? "N0" : "G4", CultureInfo.InvariantCulture));
         }
 
         for (int i = 0; i < lines.Count; i++)

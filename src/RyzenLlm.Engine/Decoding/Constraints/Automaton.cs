@@ -11,8 +11,10 @@ internal sealed class Automaton
     /// <summary>Distance where no text leads to the end.</summary>
     public const int Unreachable = Network.Unreachable;
 
+    /// <summary>In <see cref="Steps"/>: not asked for yet.</summary>
+    public const int Unknown = -2;
+
     private const int Bottom = -1;
-    private const int Unknown = -2;
     private const int Dead = -1;
 
     private readonly Network _network;
@@ -51,6 +53,9 @@ internal sealed class Automaton
         return next != Unknown ? next : Derive(state, b);
     }
 
+    /// <summary>By byte: the state after it, -1 if no text that matches goes on so, or <see cref="Unknown"/> until <see cref="Step"/> was asked.</summary>
+    public int[] Steps(int state) => _states[state].Next;
+
     /// <summary>Whether the text that led here matches.</summary>
     public bool Accepts(int state) => _states[state].Accepts;
 
@@ -63,21 +68,37 @@ internal sealed class Automaton
     /// <summary>Fewest bytes until the text matches; <see cref="Unreachable"/> for -1.</summary>
     public int Distance(int state) => state < 0 ? Unreachable : _states[state].Distance;
 
+    // Bytes that all edges treat alike lead to the same state, so they are done together.
     private int Derive(int state, byte b)
     {
-        var places = _states[state].Places;
-        foreach (var (at, call) in places)
+        var alike = ByteSet.All;
+        foreach (var (at, call) in _states[state].Places)
         {
             foreach (var (set, target) in _network[at].Bytes)
             {
                 if (set.Contains(b))
                 {
+                    alike &= set;
                     Push(target, call);
+                }
+                else
+                {
+                    alike &= ~set;
                 }
             }
         }
 
-        return _states[state].Next[b] = Close();
+        var next = Close();
+        var steps = _states[state].Next;
+        for (var i = 0; i < steps.Length; i++)
+        {
+            if (alike.Contains((byte)i))
+            {
+                steps[i] = next;
+            }
+        }
+
+        return next;
     }
 
     private void Push(int state, int call)

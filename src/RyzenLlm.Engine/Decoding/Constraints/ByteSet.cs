@@ -5,6 +5,9 @@ namespace RyzenLlm.Engine.Decoding.Constraints;
 /// <summary>A set of byte values.</summary>
 internal readonly record struct ByteSet(ulong W0, ulong W1, ulong W2, ulong W3)
 {
+    /// <summary>All values.</summary>
+    public static ByteSet All { get; } = new(~0ul, ~0ul, ~0ul, ~0ul);
+
     /// <summary>Number of values.</summary>
     public int Count => BitOperations.PopCount(W0) + BitOperations.PopCount(W1) + BitOperations.PopCount(W2) + BitOperations.PopCount(W3);
 
@@ -42,6 +45,9 @@ internal readonly record struct ByteSet(ulong W0, ulong W1, ulong W2, ulong W3)
 
     /// <summary>Whether a value is in the set.</summary>
     public bool Contains(byte b) => (((b < 128 ? (b < 64 ? W0 : W1) : b < 192 ? W2 : W3) >> b) & 1) != 0;
+
+    /// <summary>Values not in the set.</summary>
+    public static ByteSet operator ~(ByteSet a) => new(~a.W0, ~a.W1, ~a.W2, ~a.W3);
 
     /// <summary>Values in either set.</summary>
     public static ByteSet operator |(ByteSet a, ByteSet b) => new(a.W0 | b.W0, a.W1 | b.W1, a.W2 | b.W2, a.W3 | b.W3);

@@ -19,6 +19,7 @@ public sealed class Constraint
     private readonly string _description;
     private readonly Dictionary<int, Mask> _masks = [];
     private readonly ulong[] _narrow;
+    private readonly Place[] _path = new Place[TokenTrie.LongestToken + 1];
     private (int State, int Remaining) _narrowFor = (-1, 0);
 
     /// <summary>A constraint for one vocabulary.</summary>
@@ -29,6 +30,7 @@ public sealed class Constraint
     {
         (_automaton, _trie, _description) = (automaton, trie, description);
         _narrow = new ulong[trie.MaskLength];
+        Array.Fill(_path, new(-1, 0, []));
     }
 
     /// <summary>Whether so many states were reached that a fresh one serves later requests better.</summary>
@@ -136,7 +138,7 @@ public sealed class Constraint
     private void Fill(int state, int remaining, ulong[] bits, out int farthest)
     {
         farthest = 0;
-        Descend(TokenTrie.Root, state, remaining, bits, ref farthest);
+        Walk(state, remaining, bits, ref farthest);
         if (_automaton.Accepts(state))
         {
             foreach (var end in _trie.EndTokens)
@@ -146,29 +148,50 @@ public sealed class Constraint
         }
     }
 
-    private void Descend(int node, int state, int remaining, ulong[] bits, ref int farthest)
+    // Vocabulary and automaton together, node by node; where the automaton has no way on, the subtree is skipped. The places on the way are
+    // kept by depth: siblings mostly lead to the place that is there already.
+    private void Walk(int state, int remaining, ulong[] bits, ref int farthest)
     {
-        foreach (var (b, child) in _trie.Children(node))
+        var labels = _trie.Labels;
+        var depths = _trie.Depths;
+        var after = _trie.After;
+        var path = _path;
+        path[0] = PlaceOf(state);
+        for (var node = TokenTrie.Root + 1; node < labels.Length;)
         {
-            var next = _automaton.Step(state, b);
+            var depth = depths[node];
+            ref var from = ref path[depth - 1];
+            var next = from.Steps[labels[node]];
             if (next < 0)
             {
-                continue;
+                next = next == Automaton.Unknown ? _automaton.Step(from.State, labels[node]) : next;
+                if (next < 0)
+                {
+                    node = after[node];
+                    continue;
+                }
             }
 
-            var tokens = _trie.Tokens(child);
-            if (!tokens.IsEmpty && _automaton.Distance(next) is var distance && distance < remaining)
+            ref var to = ref path[depth];
+            if (to.State != next)
             {
-                farthest = Math.Max(farthest, distance);
-                foreach (var token in tokens)
+                to = PlaceOf(next);
+            }
+
+            if (to.Distance < remaining)
+            {
+                foreach (var token in _trie.Tokens(node))
                 {
+                    farthest = Math.Max(farthest, to.Distance);
                     bits[token / 64] |= 1ul << token;
                 }
             }
 
-            Descend(child, next, remaining, bits, ref farthest);
+            node++;
         }
     }
+
+    private Place PlaceOf(int state) => new(state, _automaton.Distance(state), _automaton.Steps(state));
 
     private int FindForced(int state)
     {
@@ -192,9 +215,9 @@ public sealed class Constraint
 
     private bool Continues(int node, int state)
     {
-        foreach (var (b, _) in _trie.Children(node))
+        for (var child = node + 1; child < _trie.After[node]; child = _trie.After[child])
         {
-            if (_automaton.Step(state, b) >= 0)
+            if (_automaton.Step(state, _trie.Labels[child]) >= 0)
             {
                 return true;
             }
@@ -202,6 +225,9 @@ public sealed class Constraint
 
         return false;
     }
+
+    /// <summary>A state with what the walk asks of it.</summary>
+    private readonly record struct Place(int State, int Distance, int[] Steps);
 
     private sealed class Mask(ulong[] bits, int farthest)
     {

@@ -11,11 +11,17 @@ public sealed class TokenTrie
     /// <summary>The node of no bytes.</summary>
     internal const int Root = 0;
 
+    /// <summary>Bytes of the longest token that is taken in; longer ones, runs of spaces or rules, are never needed and left out.</summary>
+    internal const int LongestToken = byte.MaxValue;
+
     private readonly ITokenizer _tokenizer;
 
-    private readonly int[] _childrenBegin; // of every node, among _children; the next node's is the end
-    private readonly (byte Byte, int Node)[] _children;
-    private readonly (int Begin, int Count)[] _tokenRanges; // of every node, among _tokens
+    // Nodes in the order of a walk, parents before children, siblings by ascending byte: the first child of a node is the next one if that is
+    // deeper, and the tokens of all nodes in this order are the vocabulary sorted by bytes.
+    private readonly byte[] _labels;
+    private readonly byte[] _depths;
+    private readonly int[] _after;      // first node behind the subtree
+    private readonly int[] _tokenBegin; // among _tokens; the next node's is the end
     private readonly int[] _tokens;
     private readonly bool[] _isText;
 
@@ -29,7 +35,7 @@ public sealed class TokenTrie
         var ids = new List<int>(tokenizer.VocabularySize);
         for (var id = 0; id < tokenizer.VocabularySize; id++)
         {
-            if (!tokenizer.IsSpecial(id) && !tokenizer.EosIds.Contains(id) && !tokenizer.TokenBytes(id).IsEmpty)
+            if (!tokenizer.IsSpecial(id) && !tokenizer.EosIds.Contains(id) && tokenizer.TokenBytes(id).Length is > 0 and <= LongestToken)
             {
                 _isText[id] = true;
                 ids.Add(id);
@@ -37,11 +43,11 @@ public sealed class TokenTrie
         }
 
         ids.Sort((a, b) => tokenizer.TokenBytes(a).SequenceCompareTo(tokenizer.TokenBytes(b)) is var order and not 0 ? order : a.CompareTo(b));
-        (_childrenBegin, _children, _tokenRanges) = Build(tokenizer, ids);
+        (_labels, _depths, _after, _tokenBegin) = Build(tokenizer, ids);
         _tokens = [.. ids];
-        foreach (var (b, node) in Children(Root))
+        for (var node = Root + 1; node < NodeCount; node = _after[node])
         {
-            Spellable[b] = !Tokens(node).IsEmpty;
+            Spellable[_labels[node]] = !Tokens(node).IsEmpty;
         }
     }
 
@@ -57,18 +63,27 @@ public sealed class TokenTrie
     /// <summary>Bytes of a token, empty if it stands for no text.</summary>
     internal ReadOnlySpan<byte> Bytes(int token) => (uint)token < (uint)_isText.Length && _isText[token] ? _tokenizer.TokenBytes(token) : [];
 
-    /// <summary>Children of a node, by ascending byte.</summary>
-    internal ReadOnlySpan<(byte Byte, int Node)> Children(int node) => _children.AsSpan(_childrenBegin[node], _childrenBegin[node + 1] - _childrenBegin[node]);
+    /// <summary>Number of nodes.</summary>
+    internal int NodeCount => _labels.Length;
+
+    /// <summary>By node: the byte that leads to it.</summary>
+    internal ReadOnlySpan<byte> Labels => _labels;
+
+    /// <summary>By node: bytes on the way to it.</summary>
+    internal ReadOnlySpan<byte> Depths => _depths;
+
+    /// <summary>By node: the first node behind its subtree.</summary>
+    internal ReadOnlySpan<int> After => _after;
 
     /// <summary>Tokens whose bytes lead to a node.</summary>
-    internal ReadOnlySpan<int> Tokens(int node) => _tokens.AsSpan(_tokenRanges[node].Begin, _tokenRanges[node].Count);
+    internal ReadOnlySpan<int> Tokens(int node) => _tokens.AsSpan(_tokenBegin[node], _tokenBegin[node + 1] - _tokenBegin[node]);
 
     /// <summary>The child by a byte, or -1.</summary>
     internal int Child(int node, byte b)
     {
-        foreach (var (label, child) in Children(node))
+        for (var child = node + 1; child < _after[node]; child = _after[child])
         {
-            if (label == b)
+            if (_labels[child] == b)
             {
                 return child;
             }
@@ -77,40 +92,39 @@ public sealed class TokenTrie
         return -1;
     }
 
-    // Nodes are numbered breadth first: each stands for a range of the sorted ids with a common beginning, those equal to it first.
-    private static (int[] ChildrenBegin, (byte Byte, int Node)[] Children, (int Begin, int Count)[] Tokens) Build(ITokenizer tokenizer, List<int> ids)
+    // From one token to the next in sorted order, the path keeps their common beginning.
+    private static (byte[] Labels, byte[] Depths, int[] After, int[] TokenBegin) Build(ITokenizer tokenizer, List<int> ids)
     {
-        var ranges = new List<(int Begin, int End, int Depth)> { (0, ids.Count, 0) };
-        var childrenBegin = new List<int>();
-        var children = new List<(byte, int)>();
-        var tokens = new List<(int, int)>();
-        for (var node = 0; node < ranges.Count; node++)
+        List<byte> labels = [0], depths = [0];
+        List<int> after = [0], tokenBegin = [0];
+        List<int> path = [Root];
+        var previous = ReadOnlySpan<byte>.Empty;
+        for (var i = 0; i < ids.Count; i++)
         {
-            var (begin, end, depth) = ranges[node];
-            childrenBegin.Add(children.Count);
-            var first = begin;
-            while (begin < end && tokenizer.TokenBytes(ids[begin]).Length == depth)
+            var bytes = tokenizer.TokenBytes(ids[i]);
+            Leave(previous.CommonPrefixLength(bytes) + 1);
+            for (var depth = path.Count; depth <= bytes.Length; depth++)
             {
-                begin++;
+                path.Add(labels.Count);
+                labels.Add(bytes[depth - 1]);
+                depths.Add((byte)depth);
+                after.Add(0);
+                tokenBegin.Add(i);
             }
 
-            tokens.Add((first, begin - first));
-            while (begin < end)
-            {
-                var label = tokenizer.TokenBytes(ids[begin])[depth];
-                var next = begin + 1;
-                while (next < end && tokenizer.TokenBytes(ids[next])[depth] == label)
-                {
-                    next++;
-                }
-
-                children.Add((label, ranges.Count));
-                ranges.Add((begin, next, depth + 1));
-                begin = next;
-            }
+            previous = bytes;
         }
 
-        childrenBegin.Add(children.Count);
-        return ([.. childrenBegin], [.. children], [.. tokens]);
+        Leave(0);
+        tokenBegin.Add(ids.Count);
+        return ([.. labels], [.. depths], [.. after], [.. tokenBegin]);
+
+        void Leave(int length)
+        {
+            for (; path.Count > length; path.RemoveAt(path.Count - 1))
+            {
+                after[path[^1]] = labels.Count;
+            }
+        }
     }
 }

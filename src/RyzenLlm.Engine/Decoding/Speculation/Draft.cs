@@ -12,9 +12,12 @@ public abstract class Draft : IDisposable
     /// <param name="budget">What guesses are worth.</param>
     public abstract void Propose(ReadOnlySpan<int> tokens, DraftTree tree, in DraftBudget budget);
 
+    /// <summary>How many of the largest logits <see cref="Observe"/> looks at.</summary>
+    public virtual int ObservedLogits => 0;
+
     /// <summary>Learns from the target itself.</summary>
     /// <param name="token">A token of the sequence.</param>
-    /// <param name="logits">The target's logits after it.</param>
+    /// <param name="logits">The target's logits after it; those beyond the <see cref="ObservedLogits"/> largest may be negative infinity.</param>
     public virtual void Observe(int token, ReadOnlySpan<float> logits)
     {
     }

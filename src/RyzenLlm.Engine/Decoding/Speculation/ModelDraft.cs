@@ -192,9 +192,10 @@ public sealed class ModelDraft : Draft
             return tree.Add(node, forced, _rates, Leads.Length + Ranks);
         }
 
-        Feed();
+        var allowed = tree.Allowed(node);
+        Feed(constrained: !allowed.IsEmpty);
         var logits = _batch.Logits(_batch.Count - 1)[.._sampler.VocabularySize];
-        var count = _sampler.Rank(logits, CollectionsMarshal.AsSpan(_tokens), _tokens.Count, tree.Allowed(node), _ids, _keys);
+        var count = _sampler.Rank(logits, CollectionsMarshal.AsSpan(_tokens), _tokens.Count, allowed, _ids, _keys);
         var lead = count > 1 ? _keys[0] - _keys[1] : double.PositiveInfinity;
         var grade = 0;
         while (grade < Leads.Length && lead >= Leads[grade])
@@ -211,7 +212,7 @@ public sealed class ModelDraft : Draft
         return best;
     }
 
-    private void Feed()
+    private void Feed(bool constrained)
     {
         var started = _clock.GetTimestamp();
         var rows = 0;
@@ -222,7 +223,7 @@ public sealed class ModelDraft : Draft
             for (rows = 0; _fed < end; _fed++, rows++)
             {
                 var last = _fed == _tokens.Count - 1;
-                _batch.Add(_session, _tokens[_fed], logits: last, mark: _fed >= _common - 1);
+                _batch.Add(_session, _tokens[_fed], logits: last, mark: _fed >= _common - 1, top: last && !constrained ? _sampler.Top(_tokens.Count, Ranks) : default);
             }
 
             _model.Forward(_batch);

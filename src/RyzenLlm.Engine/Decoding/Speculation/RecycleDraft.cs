@@ -68,6 +68,9 @@ public sealed class RecycleDraft(SuccessorTable table, HitRates rates) : Draft
     }
 
     /// <inheritdoc/>
+    public override int ObservedLogits => SuccessorTable.Successors;
+
+    /// <inheritdoc/>
     public override void Observe(int token, ReadOnlySpan<float> logits) => table.Learn(token, logits);
 
     private int MostProbable(DraftTree tree)

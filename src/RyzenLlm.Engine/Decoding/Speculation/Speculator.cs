@@ -62,6 +62,7 @@ public sealed class Speculator : IDisposable
     {
         (_drafts, _costs, _clock, _guesses) = ([.. drafts], costs, clock, guesses);
         _begun = clock.GetTimestamp();
+        ObservedLogits = drafts.Select(d => d.ObservedLogits).DefaultIfEmpty().Max();
     }
 
     /// <summary>Guesses that were verified.</summary>
@@ -96,6 +97,9 @@ public sealed class Speculator : IDisposable
             draft.Dispose();
         }
     }
+
+    /// <summary>How many of the largest logits the drafts look at.</summary>
+    internal int ObservedLogits { get; }
 
     /// <summary>The guesses of the present step.</summary>
     internal DraftTree Tree { get; private set; } = null!;
