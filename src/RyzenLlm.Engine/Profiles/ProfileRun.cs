@@ -13,8 +13,11 @@ public sealed class ProfileRun
     // Prompt lengths; each is read as generation would, in chunks. Of the last, the time at the end of each chunk counts too.
     private static readonly int[] PromptLengths = [64, 256, 2048];
 
-    // Tokens decoded per position, of which the median counts, and tokens of JSON, of which the mean does: masks are computed now and then.
+    // Tokens decoded per position: at least so many, and on for a moment where they are short. Their lower quartile counts, because other programs
+    // that run meanwhile only ever lengthen a step. Of JSON tokens the mean counts: masks are computed now and then.
     private const int DecodeTokens = 16;
+    private const int MostDecodeTokens = 64;
+    private const double DecodeSeconds = 0.2;
     private const int JsonTokens = 24;
 
     // A long prompt of a slow model is broken off after this time; its curve is known by then.
@@ -123,20 +126,26 @@ public sealed class ProfileRun
         Watch();
         if (length >= 32)
         {
-            var position = session.Position;
-            var times = new double[DecodeTokens];
-            for (var i = 0; i < times.Length; i++)
-            {
-                started = Stopwatch.GetTimestamp();
-                Step(session, position + i, position + i + 1);
-                times[i] = Stopwatch.GetElapsedTime(started).TotalSeconds;
-            }
-
-            Array.Sort(times);
-            _decode.Add(new(position, times[times.Length / 2]));
+            _decode.Add(new(session.Position, Decode(session)));
         }
 
         return seconds;
+    }
+
+    private double Decode(Session session)
+    {
+        var begin = session.Position;
+        var room = _model.Info.IsRecurrent ? MostDecodeTokens : Math.Min(MostDecodeTokens, _model.Info.ContextLength - begin);
+        List<double> times = [];
+        for (var total = 0.0; times.Count < room && (times.Count < DecodeTokens || total < DecodeSeconds); total += times[^1])
+        {
+            var started = Stopwatch.GetTimestamp();
+            Step(session, begin + times.Count, begin + times.Count + 1);
+            times.Add(Stopwatch.GetElapsedTime(started).TotalSeconds);
+        }
+
+        times.Sort();
+        return times[times.Count / 4];
     }
 
     // Tokens spread over the vocabulary, so that embedding rows come from memory as in real text.
@@ -171,12 +180,19 @@ public sealed class ProfileRun
         }
     }
 
-    // Time of a token where the text must be JSON.
+    // Time of a token where the text must be JSON of a schema not seen before; another schema in front gets the code compiled and the vocabulary sorted.
     private double JsonSeconds()
+    {
+        var constraints = new ConstraintCache(_model);
+        JsonSeconds(constraints[OutputConstraint.JsonSchema("""{"type":"array","items":{"type":"integer"},"maxItems":9}""")]);
+        return JsonSeconds(constraints[OutputConstraint.JsonSchema(
+            """{"type":"object","properties":{"note":{"type":"string"},"count":{"type":"integer"}},"required":["note","count"]}""")]);
+    }
+
+    private double JsonSeconds(Constraint constraint)
     {
         var tokenizer = _model.Tokenizer!;
         using var session = _model.CreateSession();
-        var constraint = new ConstraintCache(_model)[OutputConstraint.JsonSchema("""{"type":"object","properties":{"note":{"type":"string"},"count":{"type":"integer"}},"required":["note","count"]}""")];
         var sampler = new Sampler(new SamplingOptions { Temperature = 0 }, tokenizer.VocabularySize);
         var decoder = new Decoder(session, tokenizer.Encode("A note as JSON:", tokenizer.AddBos, parseSpecial: false), sampler, new HashSet<int>(), JsonTokens + 40, null, constraint);
         long started = 0;

@@ -3,6 +3,7 @@ using System.Globalization;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Cli;
 
@@ -13,6 +14,7 @@ internal static class GenerateVerb
     internal sealed record GenerateReport(
         string Text,
         string Model,
+        string? ModelReason,
         int PromptTokens,
         int CompletionTokens,
         string FinishReason,
@@ -52,6 +54,9 @@ internal static class GenerateVerb
             verb.Add(option);
         }
 
+        var (task, latency) = (AutoOptions.Task(), AutoOptions.Latency());
+        verb.Add(task);
+        verb.Add(latency);
         verb.Add(system);
         verb.Add(template);
         verb.Add(stop);
@@ -60,25 +65,37 @@ internal static class GenerateVerb
         {
             var settings = common.Settings(parsed);
             var library = new ModelLibrary(settings.Models);
-            var entry = library.Resolve(parsed.GetValue(common.Model!));
+            var name = parsed.GetValue(common.Model!);
+            var named = ModelSelection.IsAuto(name) ? null : library.Resolve(name); // a wrong name is told before anything is read
             var mode = Guidance.Mode(parsed.GetValue(speculate)!);
-            var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
             var constraint = Guidance.Constraint(await ReadSchemaAsync(parsed.GetValue(schema), cancel).ConfigureAwait(false), parsed.GetValue(regex), parsed.GetValue(choice) ?? []);
             var prompt = await TextInput.ReadAsync(parsed.GetValue(text), cancel).ConfigureAwait(false);
-            using var models = new LoadedModels(settings);
-            using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
             var request = Prompts.Request(settings.Generation, prompt, parsed.GetValue(system)) with
             {
                 Template = Prompts.Template(parsed.GetValue(template)),
                 Stop = parsed.GetValue(stop) ?? [],
                 Constraint = constraint,
                 Speculation = mode,
-                DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false),
                 Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
             };
-            return await RunAsync(lease.Scheduler, entry, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
+            var (entry, reason) = named is not null ? (named, null) : Choose(settings, library, request, parsed.GetValue(task), parsed.GetValue(latency), parsed.GetValue(draft));
+            var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
+            using var models = new LoadedModels(settings);
+            using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
+            request = request with { DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
+            return await RunAsync(lease.Scheduler, entry, reason, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
         });
         return verb;
+    }
+
+    private static (ModelEntry Entry, string Reason) Choose(
+        AppSettings settings, ModelLibrary library, GenerationRequest request, string? task, double latency, string? draft)
+    {
+        var selection = new ModelSelection(library, new ProfileStore(settings), new FeedbackStore(settings));
+        var wanted = selection.RequestFor(request, 0, draft) with { LatencySeconds = latency };
+        var chosen = selection.Choose(new Caller(settings.Memory.Tenant), FeedbackStore.Task(task ?? ""), wanted);
+        Console.Error.WriteLine($"ryzenllm: {chosen.Reason}");
+        return chosen;
     }
 
     private static async Task<string?> ReadSchemaAsync(string? schema, CancellationToken cancel) =>
@@ -102,7 +119,7 @@ internal static class GenerateVerb
             common.AddSetting(new Option<T>(name, aliases) { Description = description, HelpName = "N" }, "Generation:" + key);
     }
 
-    private static async Task<int> RunAsync(Scheduler scheduler, ModelEntry entry, GenerationRequest request, bool json, CancellationToken cancel)
+    private static async Task<int> RunAsync(Scheduler scheduler, ModelEntry entry, string? reason, GenerationRequest request, bool json, CancellationToken cancel)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var result = await scheduler.GenerateAsync(request, json ? null : Print, ended.Token).ConfigureAwait(false);
@@ -111,6 +128,7 @@ internal static class GenerateVerb
             CliJson.Print(new GenerateReport(
                 result.Text,
                 entry.Name,
+                reason,
                 result.PromptTokens,
                 result.GeneratedTokens,
                 result.FinishReason.ToString().ToLowerInvariant(),

@@ -16,6 +16,9 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
     private readonly TimeProvider _clock = clock ?? TimeProvider.System;
     private bool _disposed;
 
+    /// <summary>Whether any model is in use.</summary>
+    internal Workload Work { get; } = new();
+
     /// <summary>How a model is loaded under these settings.</summary>
     public static LoadOptions OptionsFor(EngineSettings engine) => new()
     {
@@ -41,6 +44,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             }
 
             slot.Users++;
+            Work.Enter();
         }
 
         try
@@ -65,7 +69,17 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             }
 
             slot.Users++;
+            Work.Enter();
             return new(this, slot, slot.Loading.Result);
+        }
+    }
+
+    /// <summary>Whether a model is in memory.</summary>
+    public bool IsLoaded(ModelEntry entry)
+    {
+        lock (_lock)
+        {
+            return _slots.TryGetValue(entry.Path, out var slot) && slot.Loading.IsCompletedSuccessfully;
         }
     }
 
@@ -109,6 +123,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         lock (_lock)
         {
             slot.Users--;
+            Work.Leave();
             slot.LastUse = _clock.GetTimestamp();
             if (slot.Loading.IsFaulted)
             {

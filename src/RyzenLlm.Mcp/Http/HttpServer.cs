@@ -36,6 +36,7 @@ internal static class HttpServer
         ConfigureWebServer(builder.WebHost, settings.Server, addresses);
         ConfigureLogging(builder.Logging, settings.Log);
         ConfigureServices(builder.Services, settings, addresses);
+        builder.AddRyzenLlmTelemetry(settings, http: true);
         var tokens = AddAuthentication(builder.Services, settings);
         await using var app = builder.Build();
         UsePipeline(app, settings);
@@ -162,6 +163,11 @@ internal static class HttpServer
         }
 
         Health.Map(app);
+        var metrics = app.MapRyzenLlmMetrics(settings)?.DisableRateLimiting();
+        if (settings.Server.Auth != "none")
+        {
+            metrics?.RequireAuthorization();
+        }
     }
 
     // By tenant; whoever is not let in shares one by address, so that guessing tokens is slow.

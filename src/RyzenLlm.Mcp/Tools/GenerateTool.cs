@@ -17,10 +17,11 @@ internal sealed class GenerateTool : McpServerTool
     private readonly ModelLibrary _library;
     private readonly LoadedModels _models;
     private readonly ContextMemory _memory;
+    private readonly AutoModel _auto;
     private readonly TimeProvider _clock;
 
     private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer.");
-    private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty.", "", maxLength: 4096);
+    private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty; auto weighs measured speed and quality for this request.", "", maxLength: 4096);
     private readonly TextParameter _system = new("system", "Instruction put before the prompt.", "");
     private readonly TextParameter _template = new(
         "template", "Chat form: auto is the model's own, plain just continues the text.", "auto", ["auto", .. ChatTemplate.All.Select(t => t.Name)]);
@@ -57,11 +58,12 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds,
         [property: Description("What guessing ahead did; absent where it was off.")] SpeculationFacts? Speculation,
         [property: Description("With memory: ids of the units put before the prompt.")] string[]? Recalled,
+        [property: Description("With model auto: why this one, with the numbers.")] string? ModelReason,
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
-    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, TimeProvider clock)
+    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, AutoModel auto, TimeProvider clock)
     {
-        (_settings, _library, _models, _memory, _clock) = (settings, library, models, memory, clock);
+        (_settings, _library, _models, _memory, _auto, _clock) = (settings, library, models, memory, auto, clock);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
         _temperature = new("temperature", "0 always takes the most probable token; higher is more varied.", 0, 10, Exact(defaults.Temperature));
@@ -75,7 +77,7 @@ internal sealed class GenerateTool : McpServerTool
         _parameters =
         [
             _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices,
-            _draft, _speculate, _deadline, _remember, _memoryBudget, _session,
+            _draft, _speculate, _deadline, _remember, _memoryBudget, _session, .. AutoModel.Parameters,
         ];
         ProtocolTool = new Tool
         {
@@ -101,9 +103,10 @@ internal sealed class GenerateTool : McpServerTool
     public override async ValueTask<CallToolResult> InvokeAsync(RequestContext<CallToolRequestParams> request, CancellationToken cancellationToken = default)
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
-        var entry = _library.Resolve(arguments.Get(_model));
         var asked = Request(arguments);
-        var memory = Memory(arguments, _memory.CallerOf(request));
+        var caller = _memory.CallerOf(request);
+        var memory = Memory(arguments, caller);
+        var (entry, reason) = _auto.Resolve(arguments.Get(_model), arguments, caller, asked, memory?.Budget ?? 0, arguments.GetOptional(_draft));
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(asked.MaxTokens);
@@ -126,7 +129,8 @@ internal sealed class GenerateTool : McpServerTool
             await memory.StoreAsync(arguments.Get(_prompt), entry.Name, result.Text, cancellationToken).ConfigureAwait(false);
         }
 
-        return Answer(entry, result, memory);
+        _auto.Used(entry);
+        return Answer(entry, result, memory, reason);
     }
 
     private GenerationMemory? Memory(ToolArguments arguments, Caller caller) => arguments.Get(_remember) switch
@@ -220,7 +224,7 @@ internal sealed class GenerateTool : McpServerTool
         }
     }
 
-    private static CallToolResult Answer(ModelEntry entry, GenerationResult result, GenerationMemory? memory)
+    private static CallToolResult Answer(ModelEntry entry, GenerationResult result, GenerationMemory? memory, string? reason)
     {
         var output = new GeneratedText(
             result.Text,
@@ -233,6 +237,7 @@ internal sealed class GenerateTool : McpServerTool
             result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
             SpeculationFacts.Of(result.Speculation),
             memory?.Recalled,
+            reason,
             memory?.Problem);
         return new()
         {

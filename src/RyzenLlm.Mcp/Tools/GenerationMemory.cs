@@ -23,6 +23,9 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
     /// <summary>Tokens set aside for the chat form.</summary>
     private const int ChatForm = 32;
 
+    /// <summary>Tokens of recalled text at most.</summary>
+    public int Budget => budget;
+
     /// <summary>Units put into the prompt.</summary>
     public string[] Recalled { get; private set; } = [];
 
