@@ -8,7 +8,7 @@ using RyzenLlm.Kernels.Threading;
 namespace RyzenLlm.Kernels;
 
 /// <summary>What the kernels find on this machine.</summary>
-public static unsafe class MachineInfo
+public static class MachineInfo
 {
     /// <summary>Instruction sets that this process may use, widest last; switches such as DOTNET_EnableAVX512=0 take theirs away.</summary>
     public static IReadOnlyList<string> Features { get; } =
@@ -46,19 +46,8 @@ public static unsafe class MachineInfo
     /// <param name="bytes">Size of the block; takes that much memory and some 0.1 s per GB and pass.</param>
     public static double MeasureReadBandwidth(int threads, long bytes = 512L << 20)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(bytes, 1 << 20);
-        using var team = new ThreadTeam(threads);
-        using var memory = new NativeBuffer<byte>(bytes);
-        var job = new ReadJob(memory.Pointer, bytes);
-        var best = 0d;
-        for (var pass = 0; pass < 5; pass++)
-        {
-            var start = Stopwatch.GetTimestamp();
-            team.Run(job);
-            best = Math.Max(best, bytes / Stopwatch.GetElapsedTime(start).TotalSeconds / 1e9);
-        }
-
-        return best;
+        using var probe = new BandwidthProbe(threads, bytes);
+        return probe.Measure(passes: 5);
     }
 
     private static string ReadProcessorName()
@@ -76,6 +65,46 @@ public static unsafe class MachineInfo
         }
 
         return Encoding.ASCII.GetString(MemoryMarshal.AsBytes(words)).Trim('\0', ' ');
+    }
+}
+
+/// <summary>Reads a block far larger than the caches, again and again: the rate that a product with weights in memory can at best have.</summary>
+public sealed unsafe class BandwidthProbe : IDisposable
+{
+    private readonly ThreadTeam _team;
+    private readonly NativeBuffer<byte> _memory;
+    private readonly ReadJob _job;
+
+    /// <summary>Takes the block.</summary>
+    /// <param name="threads">Threads that read, each its own part.</param>
+    /// <param name="bytes">Size of the block.</param>
+    public BandwidthProbe(int threads, long bytes = 512L << 20)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(bytes, 1 << 20);
+        _team = new(threads);
+        _memory = new(bytes);
+        _job = new(_memory.Pointer, bytes);
+    }
+
+    /// <summary>The best rate of some passes, in GB/s.</summary>
+    public double Measure(int passes)
+    {
+        var best = 0d;
+        for (var pass = 0; pass < passes; pass++)
+        {
+            var start = Stopwatch.GetTimestamp();
+            _team.Run(_job);
+            best = Math.Max(best, _memory.Length / Stopwatch.GetElapsedTime(start).TotalSeconds / 1e9);
+        }
+
+        return best;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _team.Dispose();
+        _memory.Dispose();
     }
 
     private sealed class ReadJob(byte* memory, long bytes) : TeamJob

@@ -67,6 +67,10 @@ public enum Precision
 /// <remarks>Not for concurrent use: a region owns the team until it returns.</remarks>
 public sealed unsafe class Ops : IDisposable
 {
+    // Multiply-adds of a piece of work: some 20 µs, against which taking it costs nothing.
+    private const long PieceOfWork = 4_000_000;
+
+    private readonly WorkShares _shares;
     private readonly LinearJob _linear;
     private readonly TernaryJob _ternary;
     private readonly QuantizeJob _quantize;
@@ -82,12 +86,13 @@ public sealed unsafe class Ops : IDisposable
     {
         Kernels = kernels;
         Team = new ThreadTeam(threads, pin);
-        _linear = new(kernels);
-        _ternary = new(kernels);
+        _shares = new(threads);
+        _linear = new(kernels, _shares);
+        _ternary = new(kernels, _shares);
         _quantize = new(kernels);
         _rows = new();
         _fixedRows = new(kernels);
-        _fixed = new(kernels);
+        _fixed = new(kernels, _shares);
     }
 
     /// <summary>Work on one row (or one head, or one channel block) of a batch.</summary>
@@ -98,6 +103,9 @@ public sealed unsafe class Ops : IDisposable
 
     /// <summary>The thread team.</summary>
     public ThreadTeam Team { get; }
+
+    /// <summary>Bytes of weights that the products so far have read.</summary>
+    public long WeightBytes { get; internal set; }
 
     /// <summary>Precision of <see cref="Linear"/>.</summary>
     public Precision Precision { get; set; }
@@ -110,6 +118,7 @@ public sealed unsafe class Ops : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(n);
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(y);
+        WeightBytes += w.Bytes;
         if (Precision == Precision.Fast && Kernels.HasFixedPoint && w.Format.Type == QuantType.Q8_0)
         {
             _fixedRows.Reserve(n, w.Columns);
@@ -154,6 +163,7 @@ public sealed unsafe class Ops : IDisposable
             throw new ArgumentException($"{w.Name}: {n} activation rows of {q.Columns} for a matrix of {w.Columns} columns.");
         }
 
+        WeightBytes += w.Bytes;
         _ternary.Set(w, q, n, y);
         Run(_ternary);
     }
@@ -176,6 +186,7 @@ public sealed unsafe class Ops : IDisposable
     public void Dispose()
     {
         Team.Dispose();
+        _shares.Dispose();
         _fixedRows.Dispose();
     }
 
@@ -205,7 +216,10 @@ public sealed unsafe class Ops : IDisposable
         job.Clear();
     }
 
-    // Shares are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.
+    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.
+    private static int RowsPerPiece(WeightMatrix w, int n) =>
+        (int)Math.Clamp((PieceOfWork / ((long)w.Columns * Math.Max(n, 1)) + 31) & ~31L, 32, int.MaxValue & ~31);
+
     private static (int Begin, int End) Share(int items, int grain, int worker, int workers)
     {
         var grains = (items + grain - 1) / grain;
@@ -219,7 +233,7 @@ public sealed unsafe class Ops : IDisposable
         public abstract void Clear();
     }
 
-    private sealed class LinearJob(KernelSet kernels) : OperandJob
+    private sealed class LinearJob(KernelSet kernels, WorkShares shares) : OperandJob
     {
         private WeightMatrix? _w;
         private float* _x;
@@ -232,21 +246,23 @@ public sealed unsafe class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
+            shares.Begin(w.Rows, RowsPerPiece(w, n));
         }
 
         public override void Clear() => _w = null;
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(_w!.Rows, 32, worker, workers);
-            if (begin < end)
+            var w = _w!;
+            var helped = 0;
+            while (shares.TryTake(worker, ref helped, out var begin, out var end))
             {
-                kernels.MatMul(_w, begin, end, _x, _w.Columns, _n, _y, _w.Rows);
+                kernels.MatMul(w, begin, end, _x, w.Columns, _n, _y, w.Rows);
             }
         }
     }
 
-    private sealed class TernaryJob(KernelSet kernels) : OperandJob
+    private sealed class TernaryJob(KernelSet kernels, WorkShares shares) : OperandJob
     {
         private WeightMatrix? _w;
         private QuantizedRows? _q;
@@ -259,16 +275,18 @@ public sealed unsafe class Ops : IDisposable
             _q = q;
             _n = n;
             _y = y;
+            shares.Begin(w.Rows, RowsPerPiece(w, n));
         }
 
         public override void Clear() => (_w, _q) = (null, null);
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(_w!.Rows, 32, worker, workers);
-            if (begin < end)
+            var w = _w!;
+            var helped = 0;
+            while (shares.TryTake(worker, ref helped, out var begin, out var end))
             {
-                kernels.MatMulTernary(_w, begin, end, _q!.Values, _q.Stride, _q.Multipliers, _q.Sums, _n, _y, _w.Rows);
+                kernels.MatMulTernary(w, begin, end, _q!.Values, _q.Stride, _q.Multipliers, _q.Sums, _n, _y, w.Rows);
             }
         }
     }
@@ -371,7 +389,7 @@ public sealed unsafe class Ops : IDisposable
         }
     }
 
-    private sealed class FixedJob(KernelSet kernels) : OperandJob
+    private sealed class FixedJob(KernelSet kernels, WorkShares shares) : OperandJob
     {
         private WeightMatrix? _w;
         private FixedRowsJob? _x;
@@ -384,16 +402,18 @@ public sealed unsafe class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
+            shares.Begin(w.Rows, RowsPerPiece(w, n));
         }
 
         public override void Clear() => (_w, _x) = (null, null);
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(_w!.Rows, 32, worker, workers);
-            if (begin < end)
+            var w = _w!;
+            var helped = 0;
+            while (shares.TryTake(worker, ref helped, out var begin, out var end))
             {
-                kernels.MatMulFixed(_w, begin, end, _x!.Values, _x.Units, _n, _y, _w.Rows);
+                kernels.MatMulFixed(w, begin, end, _x!.Values, _x.Units, _n, _y, w.Rows);
             }
         }
     }

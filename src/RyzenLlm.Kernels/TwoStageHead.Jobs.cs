@@ -9,6 +9,32 @@ public sealed unsafe partial class TwoStageHead
     private static (int Begin, int End) Share(int begin, int end, int worker, int workers) =>
         (begin + (int)((long)(end - begin) * worker / workers), begin + (int)((long)(end - begin) * (worker + 1) / workers));
 
+    /// <summary>All logits of a range of rows.</summary>
+    private sealed class FullJob(TwoStageHead head) : TeamJob
+    {
+        private (int Begin, int End) _range;
+        private float* _x;
+        private int _n;
+        private float* _y;
+
+        public void Set(int begin, int end, float* x, int n, float* y)
+        {
+            _range = (begin, end);
+            _x = x;
+            _n = n;
+            _y = y;
+        }
+
+        public override void Run(int worker, int workers)
+        {
+            var (begin, end) = Share(_range.Begin, _range.End, worker, workers);
+            if (begin < end)
+            {
+                head._ops.Kernels.MatMul(head._w, begin, end, _x, head._w.Columns, _n, _y, head._w.Rows);
+            }
+        }
+    }
+
     /// <summary>Copies a range of rows.</summary>
     private sealed class PackJob(TwoStageHead head) : TeamJob
     {
@@ -45,12 +71,10 @@ public sealed unsafe partial class TwoStageHead
         private readonly Activations[] _activations = new Activations[MaxTokens];
         private readonly TopRows[] _tops = new TopRows[MaxTokens];
         private int _tokens;
-        private float* _x;
         private float* _y;
 
-        public void Set(float* x, Activations* activations, ReadOnlySpan<TopRows> tops, float* y)
+        public void Set(Activations* activations, ReadOnlySpan<TopRows> tops, float* y)
         {
-            _x = x;
             new Span<Activations>(activations, tops.Length).CopyTo(_activations);
             tops.CopyTo(_tops);
             _tokens = tops.Length;
@@ -79,13 +103,9 @@ public sealed unsafe partial class TwoStageHead
             }
 
             (begin, end) = Share(head._packed, head._w.Rows, worker, workers);
-            if (begin < end)
+            for (var t = 0; t < _tokens; t++)
             {
-                head._ops.Kernels.MatMul(head._w, begin, end, _x, head._w.Columns, _tokens, _y, head._w.Rows);
-                for (var t = 0; t < _tokens; t++)
-                {
-                    Keep(begin, Math.Min(end, _tops[t].Rows), t, head.Kept(worker, t), ref counts[t]);
-                }
+                Keep(begin, Math.Min(end, _tops[t].Rows), t, head.Kept(worker, t), ref counts[t]);
             }
         }
 

@@ -48,6 +48,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     private readonly NativeBuffer<RowBounds> _rows;
     private readonly NativeBuffer<short> _fixed;
     private readonly NativeBuffer<float> _lowest;
+    private readonly FullJob _full;
     private readonly PackJob _pack;
     private readonly ScoreJob _score;
     private readonly RefineJob _refine;
@@ -74,6 +75,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _fixed = new((long)MaxTokens * _stride);
         _lowest = new((long)ops.Team.Workers * MaxTokens * MaxTop);
         _touched = new byte[(w.Bytes / ChunkBytes) + 1];
+        _full = new(this);
         _pack = new(this);
         _score = new(this);
         _refine = new(this);
@@ -117,10 +119,16 @@ public sealed unsafe partial class TwoStageHead : IDisposable
             all |= top.Count == 0 || top.Count > Math.Min(MaxTop, top.Rows);
         }
 
-        if (all || tops.IsEmpty || _packed < 0)
+        if (all || tops.IsEmpty)
         {
-            _packed = Math.Max(_packed, 0);
             _ops.Linear(_w, x, tops.Length, y);
+            return;
+        }
+
+        if (_packed < 0)
+        {
+            _packed = 0;
+            MultiplyFrom(0, x, tops.Length, y);
             return;
         }
 
@@ -140,6 +148,21 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _rows.Dispose();
         _fixed.Dispose();
         _lowest.Dispose();
+    }
+
+    // All logits from a row on, in slices whose pages are let go: a head that will be copied never fills memory as a whole.
+    private void MultiplyFrom(int first, float* x, int n, float* y)
+    {
+        var slice = (_w.Rows / PackSteps) + 1;
+        for (var begin = first; begin < _w.Rows; begin += slice)
+        {
+            var end = Math.Min(_w.Rows, begin + slice);
+            _full.Set(begin, end, x, n, y);
+            _ops.Team.Run(_full);
+            _w.ReleasePages(begin, end);
+        }
+
+        _ops.WeightBytes += (_w.Rows - first) * _w.RowBytes;
     }
 
     private void Pack()
@@ -172,7 +195,8 @@ public sealed unsafe partial class TwoStageHead : IDisposable
             }
         }
 
-        _score.Set(x, activations, tops, y);
+        MultiplyFrom(_packed, x, tops.Length, y);
+        _score.Set(activations, tops, y);
         _ops.Team.Run(_score);
         var thresholds = stackalloc float[MaxTokens];
         for (var t = 0; t < tops.Length; t++)
@@ -183,6 +207,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _refine.Set(x, tops, thresholds, y);
         _ops.Team.Run(_refine);
         RefinedRows += _refine.Refined;
+        _ops.WeightBytes += (_packed * (long)(_stride + sizeof(RowBounds))) + (_refine.Refined * _w.RowBytes);
     }
 
     /// <summary>What an upper bound must reach: the wanted largest lower bound of a token, from what the workers kept, less the margin.</summary>

@@ -49,7 +49,7 @@ internal static class Agreement
                 }
 
                 ratios.Sort();
-                var (relativeRow, relativeDraft) = (costs.Row / costs.Plain, own.Plain / costs.Plain);
+                var (relativeRow, relativeDraft) = (costs.Row(1) / costs.Plain, own.Plain / costs.Plain);
                 measured.Add((agreement, ratios[ratios.Count / 2]));
                 predicted.Add((agreement, Predicted(agreement, relativeRow, relativeDraft)));
                 Console.WriteLine(

@@ -42,6 +42,11 @@ internal static class Streams
                 }
             }
 
+            if (decoder.GeneratedTokens > 0)
+            {
+                speculator?.Costs.Record(batch.Count, batch.Seconds);
+            }
+
             while (decoder.TakeLogits(batch, out _))
             {
             }

@@ -27,7 +27,8 @@ public sealed record SimulationReport(int Requests, int Seed, IReadOnlyList<Poli
 
 /// <summary>
 /// A day of requests of different kinds against measured profiles, to compare automatic choice with always taking the same model. What the chooser
-/// cannot know is added: real times scatter around the curves, and each model has a hidden talent for each task, which only feedback shows.
+/// cannot know is added: real times scatter around the curves, and each model has a hidden talent for each task of each tenant, which only feedback
+/// shows.
 /// </summary>
 public static class ChoiceSimulation
 {
@@ -39,7 +40,10 @@ public static class ChoiceSimulation
 
     // Standard deviations: of log time, and of the hidden talents in log odds of quality.
     private const double TimeScatter = 0.2;
-    private const double TalentScatter = 0.5;
+    private const double TalentScatter = 0.4;
+
+    // Tenants with talents and feedback of their own, among whom the requests go round.
+    private const int Tenants = 10;
 
     // Share of requests that get a thumb, and how clearly it shows the talent.
     private const double ThumbShare = 0.25;
@@ -75,14 +79,17 @@ public static class ChoiceSimulation
         }
 
         var random = new Random(seed);
-        var talents = Kinds.ToDictionary(k => k.Task, _ => profiles.ToDictionary(p => p.Model, _ => Math.Clamp(TalentScatter * Normal(random), -1, 1)));
+        var talents = Enumerable.Range(0, Tenants)
+            .Select(_ => Kinds.ToDictionary(k => k.Task, _ => profiles.ToDictionary(p => p.Model, _ => Math.Clamp(TalentScatter * Normal(random), -1, 1))))
+            .ToArray();
         Policy[] policies = [new(Auto, null, Learns: true), new(AutoWithoutFeedback, null, Learns: false), .. profiles.Select(p => new Policy($"always {p.Model}", p.Model, Learns: false))];
         for (var i = 0; i < requests; i++)
         {
             var (kind, request) = Draw(random);
             var scatter = profiles.ToDictionary(p => p.Model, _ => Math.Exp(TimeScatter * Normal(random)));
             var (given, luck) = (random.NextDouble() < ThumbShare, random.NextDouble());
-            var talent = talents[kind.Task];
+            var tenant = i % Tenants;
+            var talent = talents[tenant][kind.Task];
             var unable = ModelChooser.Choose([.. profiles.Select(p => new Candidate(p, Loaded: true))], request).RuledOut.Select(r => r.Model).ToHashSet();
             var best = profiles.Where(p => !unable.Contains(p.Model))
                 .Select(p => Worth(p, request, talent[p.Model], scatter[p.Model], loaded: true).Worth).DefaultIfEmpty().Max();
@@ -90,14 +97,14 @@ public static class ChoiceSimulation
             {
                 var loaded = policy.Loaded;
                 var choice = ModelChooser.Choose(
-                    [.. profiles.Where(p => policy.Fixed is null || p.Model == policy.Fixed).Select(p => new Candidate(p, loaded.Contains(p.Model), policy.Preference(kind.Task, p.Model)))],
+                    [.. profiles.Where(p => policy.Fixed is null || p.Model == policy.Fixed).Select(p => new Candidate(p, loaded.Contains(p.Model), policy.Preference(tenant, kind.Task, p.Model)))],
                     request);
                 var model = choice.Chosen?.Model;
                 var (worth, seconds) = model is null ? (0, double.PositiveInfinity) : Worth(Profile(model), request, talent[model], scatter[model], loaded.Contains(model));
                 policy.Record(kind.Task, model, worth, best - worth, seconds > request.LatencySeconds);
                 if (policy.Learns && given && model is not null)
                 {
-                    policy.Thumb(kind.Task, model, luck < 1 / (1 + Math.Exp(-ThumbSlope * talent[model])));
+                    policy.Thumb(tenant, kind.Task, model, luck < 1 / (1 + Math.Exp(-ThumbSlope * talent[model])));
                 }
             }
         }
@@ -141,7 +148,7 @@ public static class ChoiceSimulation
 
     private sealed record Policy(string Name, string? Fixed, bool Learns)
     {
-        private readonly Dictionary<(string Task, string Model), (long Good, long Bad)> _thumbs = [];
+        private readonly Dictionary<(int Tenant, string Task, string Model), (long Good, long Bad)> _thumbs = [];
         private readonly Dictionary<string, (int Count, double Regret)> _tasks = [];
         private readonly Dictionary<(string Task, string Model), int> _chosen = [];
         private double _worth;
@@ -151,13 +158,13 @@ public static class ChoiceSimulation
         // The latest models used, the last one first.
         public List<string> Loaded { get; } = [];
 
-        public double Preference(string task, string model) =>
-            _thumbs.TryGetValue((task, model), out var thumbs) ? ModelChooser.Preference(thumbs.Good, thumbs.Bad) : 0;
+        public double Preference(int tenant, string task, string model) =>
+            _thumbs.TryGetValue((tenant, task, model), out var thumbs) ? ModelChooser.Preference(thumbs.Good, thumbs.Bad) : 0;
 
-        public void Thumb(string task, string model, bool good)
+        public void Thumb(int tenant, string task, string model, bool good)
         {
-            var (g, b) = _thumbs.GetValueOrDefault((task, model));
-            _thumbs[(task, model)] = good ? (g + 1, b) : (g, b + 1);
+            var (g, b) = _thumbs.GetValueOrDefault((tenant, task, model));
+            _thumbs[(tenant, task, model)] = good ? (g + 1, b) : (g, b + 1);
         }
 
         public void Record(string task, string? model, double worth, double regret, bool late)

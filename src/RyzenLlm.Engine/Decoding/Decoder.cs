@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using RyzenLlm.Engine.Decoding.Constraints;
 using RyzenLlm.Engine.Decoding.Speculation;
+using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Kernels;
@@ -45,6 +46,7 @@ public sealed class Decoder
     /// <param name="maxTokens">Tokens to generate at most, at least 1.</param>
     /// <param name="speculator">Guesses ahead, or null; disposed of by its owner.</param>
     /// <param name="constraint">What the generated text must match, or null.</param>
+    /// <param name="promptTokens">How much of <paramref name="prompt"/> is the prompt; the rest was generated before. -1 for all.</param>
     /// <exception cref="ArgumentException">
     /// The prompt is empty, leaves no room in the context of a transformer, or is already wholly in the session; or no text that satisfies the
     /// constraint is as short as <paramref name="maxTokens"/>.
@@ -56,41 +58,38 @@ public sealed class Decoder
         IReadOnlySet<int> endTokens,
         int maxTokens,
         Speculator? speculator = null,
-        Constraint? constraint = null)
+        Constraint? constraint = null,
+        int promptTokens = -1)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxTokens, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(promptTokens, prompt.Length);
         var info = session.Model.Info;
-        if (prompt.IsEmpty)
-        {
-            throw new ArgumentException("The prompt has no tokens: give at least one word.");
-        }
-
+        CheckPrompt(info, prompt.Length);
         if (session.Position >= prompt.Length)
         {
             throw new ArgumentException($"The session is at position {session.Position}, not before the last of the prompt's {prompt.Length} tokens.");
         }
 
-        if (!info.IsRecurrent && prompt.Length >= info.ContextLength)
-        {
-            throw new ArgumentException(
-                $"The prompt has {prompt.Length} tokens but the context of {info.Name} holds {info.ContextLength}, the answer included: shorten the prompt.");
-        }
-
         Session = session;
-        PromptTokens = prompt.Length;
+        PromptTokens = promptTokens < 0 ? prompt.Length : promptTokens;
         _sampler = sampler;
         _endTokens = endTokens;
-        _maxTokens = info.IsRecurrent ? maxTokens : Math.Min(maxTokens, info.ContextLength - prompt.Length);
+        _maxTokens = info.IsRecurrent ? maxTokens : Math.Min(maxTokens, info.ContextLength - PromptTokens);
         _tokens = new(prompt.Length + Math.Min(_maxTokens, ReservedTokens));
         _tokens.AddRange(prompt);
         _constraint = constraint;
         _state = constraint?.Begin(_maxTokens) ?? 0;
+        for (var i = PromptTokens; constraint is not null && i < prompt.Length; i++)
+        {
+            _state = constraint.Next(_state, prompt[i], _maxTokens - (i - PromptTokens));
+        }
+
         _speculator = speculator;
         _guesses = speculator is null ? [] : new int[DraftTree.Capacity];
         speculator?.Begin(sampler.VocabularySize, endTokens, constraint);
-        if (constraint is not null && constraint.IsComplete(_state, _maxTokens))
+        if (constraint is not null && constraint.IsComplete(_state, Math.Max(1, Remaining)))
         {
-            Finish = FinishReason.Eos; // nothing but the empty text satisfies it
+            Finish = FinishReason.Eos; // nothing more satisfies it
         }
     }
 
@@ -112,10 +111,36 @@ public sealed class Decoder
     /// <summary>Why nothing more follows, or null while something does.</summary>
     public FinishReason? Finish { get; private set; }
 
+    /// <summary>Tokens of the sequence that are not computed yet: of the prompt, or those that a constraint forced, and the latest.</summary>
+    public int PendingTokens => _tokens.Count - Session.Position;
+
     private int Remaining => _maxTokens - GeneratedTokens;
 
+    /// <summary>Refuses a prompt that cannot be continued.</summary>
+    /// <param name="info">The model.</param>
+    /// <param name="tokens">Tokens of the prompt.</param>
+    /// <exception cref="ArgumentException">It is empty or leaves no room in the context.</exception>
+    internal static void CheckPrompt(ModelInfo info, int tokens)
+    {
+        if (tokens == 0)
+        {
+            throw new ArgumentException("The prompt has no tokens: give at least one word.");
+        }
+
+        if (!info.IsRecurrent && tokens >= info.ContextLength)
+        {
+            throw new ArgumentException(
+                $"The prompt has {tokens} tokens but the context of {info.Name} holds {info.ContextLength}, the answer included: shorten the prompt.");
+        }
+    }
+
+    /// <summary>Adds the rows of the next step, whose forward pass serves nobody else.</summary>
+    public void AddRows(Batch batch) => AddRows(batch, PassShare.Alone);
+
     /// <summary>Adds the rows of the next step.</summary>
-    public void AddRows(Batch batch)
+    /// <param name="batch">Receives them.</param>
+    /// <param name="share">Who else is served by its forward pass, and how many rows there is room for.</param>
+    public void AddRows(Batch batch, in PassShare share)
     {
         if (Finish is not null)
         {
@@ -123,9 +148,9 @@ public sealed class Decoder
         }
 
         var begin = Session.Position;
-        var end = Math.Min(_tokens.Count, (begin / ChunkRows * ChunkRows) + ChunkRows);
+        var end = Math.Min(Math.Min(_tokens.Count, (begin / ChunkRows * ChunkRows) + ChunkRows), begin + share.Room);
         var guesses = begin >= PromptTokens && end == _tokens.Count && _speculator is not null
-            ? _speculator.Guess(Tokens, end - begin, GuessDepth, _state, Remaining, _guesses)
+            ? _speculator.Guess(Tokens, end - begin, GuessDepth, _state, Remaining, share, _guesses)
             : -1;
         _guessed = guesses >= 0;
         _logitsRow = -1;
@@ -163,7 +188,7 @@ public sealed class Decoder
 
         if (_guessed && _node == DraftTree.Root && _logitsRow >= 0)
         {
-            _speculator!.OpenStep(batch.Count);
+            _speculator!.OpenStep(batch.Count, batch.Seconds);
         }
 
         // What the constraint leaves no choice about needs no logits; rows for it come with the next step if it was not guessed.

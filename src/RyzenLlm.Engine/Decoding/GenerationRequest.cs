@@ -36,9 +36,36 @@ public sealed record GenerationRequest
     /// </summary>
     public LanguageModel? DraftModel { get; init; }
 
+    /// <summary>
+    /// Where an earlier call of the same request stopped at its deadline, or null. The generation goes on there as if it had never stopped:
+    /// the texts of both calls, joined, are the text of one call.
+    /// </summary>
+    public GenerationStop? From { get; init; }
+
     /// <summary>Time after which what there is comes back, waiting included.</summary>
     public TimeSpan Deadline { get; init; } = Timeout.InfiniteTimeSpan;
+
+    /// <summary>Whose request it is: places and prompt reading are shared out evenly between tenants, however much each asks for.</summary>
+    public string Tenant { get; init; } = "";
+
+    /// <summary>Whether somebody waits for the answer.</summary>
+    public RequestPriority Priority { get; init; }
 }
+
+/// <summary>Which requests are taken up first.</summary>
+public enum RequestPriority
+{
+    /// <summary>Before all in the background.</summary>
+    Interactive,
+
+    /// <summary>When nothing interactive waits and some places remain free for it; its prompt is read with what time others leave.</summary>
+    Background,
+}
+
+/// <summary>Where a generation stopped: everything that its continuation depends on beside the request.</summary>
+/// <param name="Tokens">Prompt and generated tokens, word for word.</param>
+/// <param name="PromptTokens">How many of them are the prompt.</param>
+public sealed record GenerationStop(int[] Tokens, int PromptTokens);
 
 /// <summary>A step of a generation.</summary>
 /// <param name="Text">Whole characters that became certain with this token; may be empty. Valid during the call only.</param>
@@ -52,13 +79,19 @@ public readonly ref struct GeneratedPiece(ReadOnlySpan<char> text, int token)
     public int Token { get; } = token;
 }
 
-/// <summary>Receives the steps of a generation, on the model's thread: it must return quickly and not throw.</summary>
+/// <summary>
+/// Receives the steps of a generation, in order and one at a time, on the thread pool; the answer follows the last. It may take its time: the model
+/// goes on meanwhile. If it throws, the request fails with that exception.
+/// </summary>
 public delegate void GenerationSink(GeneratedPiece piece);
 
 /// <summary>What was generated.</summary>
 public sealed record GenerationResult
 {
-    /// <summary>The text, without the stop string.</summary>
+    /// <summary>
+    /// The text, without the stop string. After a deadline it ends with the last characters that are certain: what may be half a character or
+    /// the beginning of a stop string comes with the continuation.
+    /// </summary>
     public required string Text { get; init; }
 
     /// <summary>Why it ended.</summary>
@@ -67,14 +100,17 @@ public sealed record GenerationResult
     /// <summary>Tokens of the prompt, template included; 0 if the request ended before it was read.</summary>
     public int PromptTokens { get; init; }
 
-    /// <summary>Tokens generated, an end token not counted.</summary>
+    /// <summary>Tokens generated, an end token and those of earlier calls not counted.</summary>
     public int GeneratedTokens { get; init; }
+
+    /// <summary>For <see cref="GenerationRequest.From"/>; null unless the deadline ended it after its prompt was known.</summary>
+    public GenerationStop? Stop { get; init; }
+
+    /// <summary>From the request until it was taken up.</summary>
+    public TimeSpan QueueTime { get; init; }
 
     /// <summary>From the request until the first token, waiting included; null without a token.</summary>
     public TimeSpan? TimeToFirstToken { get; init; }
-
-    /// <summary>From the request until work on it began; zero if it ended before that.</summary>
-    public TimeSpan QueueTime { get; init; }
 
     /// <summary>Time for reading the prompt, up to the first token.</summary>
     public TimeSpan PromptTime { get; init; }

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using RyzenLlm.Engine.Decoding.Constraints;
+using RyzenLlm.Engine.Decoding.Scheduling;
 using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sessions;
@@ -8,32 +9,58 @@ using RyzenLlm.Engine.Telemetry;
 namespace RyzenLlm.Engine.Decoding;
 
 /// <summary>
-/// The one owner of a loaded model: all forward passes happen on its thread. Requests are served one after another in the order they came;
-/// a request may be cancelled, or run out of time, while it waits as well as between any two steps.
+/// The one owner of a loaded model: all forward passes happen on its thread. Requests join and leave between steps, and a step serves them all: the
+/// next tokens of every sequence, and as much of the waiting prompts as keeps it short (continuous batching, Yu et al. 2022, "Orca"; chunked
+/// prompts, Agrawal et al. 2024, "Sarathi-Serve"). Texts do not depend on it: a row's result is the same in any batch.
 /// </summary>
+/// <remarks>
+/// What a request brings along may fail (its draft, sampler, constraint, sink) and takes only that request with it. Callers and the model's thread
+/// meet in one queue; the loop itself takes no locks and, while requests neither come nor go, allocates nothing.
+/// </remarks>
 public sealed class Scheduler : IDisposable
 {
-    private readonly BlockingCollection<Entry> _queue = [];
+    private readonly ConcurrentQueue<Ticket> _incoming = new();
+    private readonly ManualResetEventSlim _wake = new();
     private readonly CancellationTokenSource _closing = new();
+    private readonly SchedulerOptions _options;
     private readonly TimeProvider _clock;
-    private readonly int _queueLimit;
+    private readonly Action<Batch> _forward;
+    private readonly Action _leave;
     private readonly Thread _thread;
     private readonly Experience _experience;
     private readonly ConstraintCache _constraints;
+    private readonly WaitingLine _waiting;
+    private readonly StepBudget _budget;
+    private readonly List<Sequence> _running;
+    private double _service; // seconds that a request runs, on average
+    private double _nextPlace; // seconds until a place is likely to be free
     private int _pending;
+    private int _disposed;
 
     /// <summary>Takes over a model, which is disposed of with the scheduler.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="queueLimit">Requests that may wait behind the one in work.</param>
+    /// <param name="options">Bounds; null for the usual ones.</param>
     /// <param name="clock">Time for deadlines and measurements.</param>
-    public Scheduler(LanguageModel model, int queueLimit = 64, TimeProvider? clock = null)
+    /// <exception cref="ArgumentOutOfRangeException">A bound is out of range.</exception>
+    public Scheduler(LanguageModel model, SchedulerOptions? options = null, TimeProvider? clock = null)
+        : this(model, options, clock, model.Forward)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(queueLimit, 1);
+    }
+
+    /// <summary>As the public one, with another way to advance a batch: tests look into steps, hold them up and let them fail.</summary>
+    internal Scheduler(LanguageModel model, SchedulerOptions? options, TimeProvider? clock, Action<Batch> forward)
+    {
+        _options = options ?? new();
+        _options.Validate();
         Model = model;
+        _forward = forward;
+        _leave = () => Interlocked.Decrement(ref _pending);
+        _clock = clock ?? TimeProvider.System;
         _experience = new(model);
         _constraints = new(model);
-        _queueLimit = queueLimit;
-        _clock = clock ?? TimeProvider.System;
+        _waiting = new(_options.QueueLimit);
+        _budget = new(_options.StepTokens);
+        _running = new(_options.MaxSequences);
         _thread = new Thread(Serve) { IsBackground = true, Name = $"model {model.Info.Name}" };
         _thread.Start();
     }
@@ -41,184 +68,320 @@ public sealed class Scheduler : IDisposable
     /// <summary>The model. Only what does not change (<see cref="LanguageModel.Info"/>, the tokenizer) may be used from outside.</summary>
     public LanguageModel Model { get; }
 
-    /// <summary>Requests accepted and not yet answered, the one in work included.</summary>
+    /// <summary>Requests that wait or run.</summary>
     public int Pending => Volatile.Read(ref _pending);
 
     /// <summary>Generates text. Deadline and cancellation end it with what there is; they are finish reasons, not exceptions.</summary>
     /// <param name="request">What to generate.</param>
-    /// <param name="sink">Receives every step, on the model's thread; or null.</param>
+    /// <param name="sink">Receives every step; or null.</param>
     /// <param name="cancel">Ends the generation before its next step.</param>
     /// <exception cref="ArgumentException">The request cannot be served; the message says what to change.</exception>
     /// <exception cref="QueueFullException">Too many requests wait already.</exception>
+    /// <exception cref="StepFailedException">The model failed.</exception>
     /// <exception cref="ObjectDisposedException">The model is being unloaded.</exception>
     public Task<GenerationResult> GenerateAsync(GenerationRequest request, GenerationSink? sink = null, CancellationToken cancel = default)
     {
         request.Sampling.Validate();
         ArgumentOutOfRangeException.ThrowIfLessThan(request.MaxTokens, 1);
-        if (Interlocked.Increment(ref _pending) > _queueLimit + 1)
+        if (_closing.IsCancellationRequested)
         {
-            Interlocked.Decrement(ref _pending);
-            Instruments.Refused.Add(1, new KeyValuePair<string, object?>(Instruments.RequestModel, Model.Info.Name));
-            throw new QueueFullException(_queueLimit);
-        }
-
-        var entry = new Entry(request, sink, _clock, cancel, _closing.Token);
-        try
-        {
-            _queue.Add(entry);
-        }
-        catch (InvalidOperationException) // adding was completed: Dispose has begun
-        {
-            Interlocked.Decrement(ref _pending);
-            entry.Dispose();
             throw new ObjectDisposedException(nameof(Scheduler), $"{Model.Info.Name} is being unloaded.");
         }
 
-        return Answer(entry, new RequestTrace(Model.Info, request));
+        if (Interlocked.Increment(ref _pending) > _options.QueueLimit + _options.MaxSequences)
+        {
+            Interlocked.Decrement(ref _pending);
+            Instruments.Refused.Add(1, new KeyValuePair<string, object?>(Instruments.RequestModel, Model.Info.Name));
+            throw new QueueFullException(_options.QueueLimit, TimeSpan.FromSeconds(Math.Clamp(Math.Ceiling(Volatile.Read(ref _nextPlace)), 1, 3600)));
+        }
+
+        var ticket = new Ticket(request, sink, _clock, cancel, _closing.Token, _leave);
+        _incoming.Enqueue(ticket);
+        ThreadPool.UnsafeQueueUserWorkItem(Prepare, ticket, preferLocal: false);
+        return Answer(ticket, new RequestTrace(Model.Info, request));
     }
 
     /// <summary>Ends all requests as cancelled, waits for the step in work, and disposes of the model.</summary>
     public void Dispose()
     {
-        if (!_queue.IsAddingCompleted)
+        if (Interlocked.Exchange(ref _disposed, 1) == 0)
         {
-            _queue.CompleteAdding();
             _closing.Cancel();
+            _wake.Set();
             _thread.Join();
             Model.Dispose();
         }
     }
 
-    private async Task<GenerationResult> Answer(Entry entry, RequestTrace trace)
+    private static async Task<GenerationResult> Answer(Ticket ticket, RequestTrace trace)
+    {
+        using (ticket)
+        {
+            try
+            {
+                var result = await ticket.Result.ConfigureAwait(false);
+                trace.Complete(result);
+                return result;
+            }
+            catch (Exception e)
+            {
+                trace.Fail(e);
+                throw;
+            }
+        }
+    }
+
+    private void Prepare(Ticket ticket)
     {
         try
         {
-            var result = await entry.Result.ConfigureAwait(false);
-            trace.Complete(result);
-            return result;
+            ticket.Prepared = PreparedRequest.Of(Model, _constraints, ticket.Request);
+            _wake.Set();
         }
         catch (Exception e)
         {
-            trace.Fail(e);
-            throw;
-        }
-        finally
-        {
-            Interlocked.Decrement(ref _pending);
-            entry.Dispose();
+            ticket.Refuse(e);
         }
     }
 
     private void Serve()
     {
         using var batch = new Batch();
-        foreach (var entry in _queue.GetConsumingEnumerable())
+        while (Gather())
         {
-            if (entry.TryStart())
-            {
-                try
-                {
-                    entry.Complete(Generate(entry, batch));
-                }
-                catch (Exception e)
-                {
-                    entry.Fail(e); // the request's fault or the model's: the caller decides, the thread goes on
-                }
-            }
-        }
-    }
-
-    private GenerationResult Generate(Entry entry, Batch batch)
-    {
-        using var generator = new TextGenerator(Model, _experience, _constraints, entry.Request, entry.Sink, _clock, entry.Submitted);
-        try
-        {
-            while (!generator.Finished)
-            {
-                if (entry.EndedBy is { } reason)
-                {
-                    generator.End(reason);
-                    break;
-                }
-
-                batch.Clear();
-                generator.AddRows(batch);
-                Instruments.Step(Model.Info, batch);
-                Model.Forward(batch);
-                generator.Advance(batch);
-            }
-
-            return generator.Complete();
-        }
-        finally
-        {
+            Step(batch);
             batch.Clear();
         }
     }
 
-    /// <summary>A request on its way: waiting, then in work, then answered.</summary>
-    private sealed class Entry : IDisposable
+    // Between two steps: who came, who ended, who may start. Waits while there is nothing to do; false once there never will be.
+    private bool Gather()
     {
-        private readonly TaskCompletionSource<GenerationResult> _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private readonly CancellationTokenSource _deadline;
-        private readonly CancellationTokenSource _ended;
-        private readonly CancellationTokenRegistration _registration;
-        private int _started;
-
-        public Entry(GenerationRequest request, GenerationSink? sink, TimeProvider clock, CancellationToken cancel, CancellationToken closing)
+        while (true)
         {
-            Request = request;
-            Sink = sink;
-            Submitted = clock.GetTimestamp();
-            _deadline = new(request.Deadline, clock);
-            _ended = CancellationTokenSource.CreateLinkedTokenSource(cancel, closing, _deadline.Token);
-            Cancel = cancel;
-            Closing = closing;
-            _registration = _ended.Token.UnsafeRegister(static state => ((Entry)state!).EndWaiting(), this);
-        }
-
-        public GenerationRequest Request { get; }
-
-        public GenerationSink? Sink { get; }
-
-        public long Submitted { get; }
-
-        public Task<GenerationResult> Result => _answer.Task;
-
-        /// <summary>Why the request must end now, or null.</summary>
-        public FinishReason? EndedBy =>
-            !_ended.IsCancellationRequested ? null
-            : Cancel.IsCancellationRequested || Closing.IsCancellationRequested ? FinishReason.Cancelled
-            : FinishReason.Deadline;
-
-        private CancellationToken Cancel { get; }
-
-        private CancellationToken Closing { get; }
-
-        /// <summary>False if the request ended while it waited.</summary>
-        public bool TryStart() => Interlocked.Exchange(ref _started, 1) == 0;
-
-        public void Complete(GenerationResult result) => _answer.TrySetResult(result);
-
-        public void Fail(Exception e) => _answer.TrySetException(e);
-
-        public void Dispose()
-        {
-            _registration.Dispose();
-            _ended.Dispose();
-            _deadline.Dispose();
-        }
-
-        private void EndWaiting()
-        {
-            if (TryStart())
+            _wake.Reset();
+            while (_incoming.TryDequeue(out var ticket))
             {
-                Complete(new() { Text = "", FinishReason = EndedBy ?? FinishReason.Cancelled });
+                _waiting.Add(ticket);
+            }
+
+            LetGo();
+            Admit();
+            if (_running.Count > 0)
+            {
+                return true;
+            }
+
+            if (_closing.IsCancellationRequested)
+            {
+                return false;
+            }
+
+            _wake.Wait();
+        }
+    }
+
+    private void LetGo()
+    {
+        for (var i = _running.Count - 1; i >= 0; i--)
+        {
+            var sequence = _running[i];
+            if ((sequence.Failure ?? sequence.Ticket.Relay.Failure) is { } failure)
+            {
+                _running.RemoveAt(i);
+                Fail(sequence, failure);
+                continue;
+            }
+
+            if (!sequence.Generator.Finished && sequence.Ticket.EndedBy is { } reason)
+            {
+                sequence.Generator.End(reason);
+            }
+
+            if (sequence.Generator.Finished)
+            {
+                _running.RemoveAt(i);
+                Complete(sequence);
             }
         }
     }
-}
 
-/// <summary>More requests wait for a model than allowed.</summary>
-public sealed class QueueFullException(int limit)
-    : Exception($"{limit} requests already wait for this model: try again later, or raise Engine:QueueLimit.");
+    // Some places are kept free of what runs in the background.
+    private void Admit()
+    {
+        while (_running.Count < _options.MaxSequences
+            && _waiting.Next(background: _running.Count < _options.MaxSequences - (_options.MaxSequences / 4), out var tenant) is { } ticket)
+        {
+            Session? session = null;
+            try
+            {
+                session = OpenSession();
+                var generator = new TextGenerator(ticket.Prepared!, session, _experience, ticket.Relay, _clock, ticket.Submitted);
+                _running.Add(new(ticket, tenant!, generator, _clock.GetTimestamp()));
+            }
+            catch (Exception e)
+            {
+                session?.Dispose();
+                _waiting.Release(tenant!);
+                ticket.Fail(e);
+            }
+        }
+    }
+
+    // Where a sequence gets its state: fresh, or one in which the first tokens of its prompt, but not the last, are computed already.
+    private Session OpenSession() => Model.CreateSession();
+
+    // Where the state goes after a generation that came to an end, whatever ended it. After a failure it is disposed of and nothing else.
+    private static void CloseSession(TextGenerator generator) => generator.Session.Dispose();
+
+    private void Complete(Sequence sequence)
+    {
+        GenerationResult result;
+        try
+        {
+            result = sequence.Generator.Complete();
+        }
+        catch (Exception e)
+        {
+            Fail(sequence, e);
+            return;
+        }
+
+        var seconds = _clock.GetElapsedTime(sequence.Started).TotalSeconds;
+        _service = _service == 0 ? seconds : _service + ((seconds - _service) / 16);
+        sequence.Generator.Dispose();
+        CloseSession(sequence.Generator);
+        _waiting.Release(sequence.Tenant);
+        sequence.Ticket.Complete(result);
+    }
+
+    private void Fail(Sequence sequence, Exception e)
+    {
+        sequence.Generator.Dispose();
+        sequence.Generator.Session.Dispose();
+        _waiting.Release(sequence.Tenant);
+        sequence.Ticket.Fail(e);
+    }
+
+    private void Step(Batch batch)
+    {
+        var decodeRows = AddNextTokens(batch);
+        var usual = decodeRows > 0 ? _experience.Costs.Pass(decodeRows) : 0;
+        if (decodeRows == 0 || usual > 0)
+        {
+            AddPrompts(batch, _budget.Rows(decodeRows, usual)); // else a first step without prompts shows what is usual
+        }
+
+        var promptRows = batch.Count - decodeRows;
+        Instruments.Step(Model.Info, batch);
+        try
+        {
+            _forward(batch);
+        }
+        catch (Exception e)
+        {
+            foreach (var sequence in _running)
+            {
+                sequence.Failure ??= sequence.Rows > 0 ? new StepFailedException(Model.Info.Name, e) : null;
+            }
+
+            return;
+        }
+
+        if (promptRows > 0)
+        {
+            _budget.Record(promptRows, batch.Seconds, usual);
+        }
+        else if (decodeRows > 0)
+        {
+            _experience.Costs.Record(decodeRows, batch.Seconds);
+        }
+
+        Advance(batch);
+    }
+
+    // One row for everyone who waits for a token, guesses where they pay. Returns the number of rows.
+    private int AddNextTokens(Batch batch)
+    {
+        var decoding = 0;
+        foreach (var sequence in _running)
+        {
+            sequence.Rows = 0;
+            decoding += sequence.IsReading ? 0 : 1;
+        }
+
+        var after = decoding;
+        foreach (var sequence in _running)
+        {
+            if (!sequence.IsReading)
+            {
+                var others = batch.Count + --after;
+                Add(batch, sequence, new(decoding, others, Math.Max(sequence.Generator.PendingTokens, _options.StepTokens - others)));
+            }
+        }
+
+        return batch.Count;
+    }
+
+    private void AddPrompts(Batch batch, int budget)
+    {
+        while (budget > 0 && NextToRead() is { } sequence)
+        {
+            Add(batch, sequence, new(1, batch.Count, Math.Min(budget, sequence.Generator.PendingTokens)));
+            budget -= sequence.Rows;
+            _waiting.Charge(sequence.Tenant, sequence.Ticket.Request.Priority, sequence.Rows);
+        }
+    }
+
+    private Sequence? NextToRead()
+    {
+        Sequence? next = null;
+        foreach (var sequence in _running)
+        {
+            if (sequence is { Rows: 0, Failure: null, IsReading: true } && (next is null || sequence.Served < next.Served))
+            {
+                next = sequence;
+            }
+        }
+
+        return next;
+    }
+
+    private static void Add(Batch batch, Sequence sequence, in PassShare share)
+    {
+        var before = batch.Count;
+        try
+        {
+            sequence.Generator.AddRows(batch, share);
+        }
+        catch (Exception e)
+        {
+            sequence.Failure = e;
+        }
+
+        sequence.Rows = batch.Count - before;
+    }
+
+    private void Advance(Batch batch)
+    {
+        var tokensLeft = int.MaxValue;
+        foreach (var sequence in _running)
+        {
+            if (sequence.Rows > 0 && sequence.Failure is null)
+            {
+                try
+                {
+                    sequence.Generator.Advance(batch);
+                }
+                catch (Exception e)
+                {
+                    sequence.Failure = e;
+                }
+            }
+
+            tokensLeft = Math.Min(tokensLeft, sequence.Ticket.Request.MaxTokens - sequence.Generator.GeneratedTokens);
+        }
+
+        Volatile.Write(ref _nextPlace, _service > 0 ? _service / _running.Count : tokensLeft * batch.Seconds);
+    }
+}

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Engine.Telemetry;
@@ -51,6 +52,7 @@ public abstract unsafe class LanguageModel : IDisposable
     private readonly TensorFile _file;
     private readonly HeadProduct _headProduct;
     private TwoStageHead? _head;
+    private int _openSessions;
     private bool _disposed;
 
     private protected LanguageModel(ModelParts parts)
@@ -76,6 +78,9 @@ public abstract unsafe class LanguageModel : IDisposable
 
     private protected KernelSet Kernels => Ops.Kernels;
 
+    /// <summary>Sessions that exist and were not disposed of.</summary>
+    public int OpenSessions => Volatile.Read(ref _openSessions);
+
     /// <summary>A fresh sequence at position 0.</summary>
     public abstract Session CreateSession();
 
@@ -96,6 +101,7 @@ public abstract unsafe class LanguageModel : IDisposable
         batch.Begin(this);
         if (batch.Count > 0)
         {
+            var started = Stopwatch.GetTimestamp();
             try
             {
                 Compute(batch);
@@ -107,6 +113,7 @@ public abstract unsafe class LanguageModel : IDisposable
             }
 
             batch.Complete();
+            batch.Seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         }
     }
 
@@ -125,6 +132,9 @@ public abstract unsafe class LanguageModel : IDisposable
 
         GC.SuppressFinalize(this);
     }
+
+    /// <summary>Counts a session that came, or went.</summary>
+    internal void CountSession(int change) => Interlocked.Add(ref _openSessions, change);
 
     /// <summary>Computes all rows: states of sessions move to uncommitted positions, logits go to <see cref="Batch.LogitsRow"/>.</summary>
     private protected abstract void Compute(Batch batch);

@@ -41,7 +41,7 @@ public sealed record ModelProfile
     /// <summary>What a token takes longer where the answer must be JSON.</summary>
     public double JsonTokenSeconds { get; init; }
 
-    /// <summary>Growth of the process's resident memory, weights included.</summary>
+    /// <summary>Growth of the process's resident memory, weights included; the size of the file where pages were resident before.</summary>
     public long MemoryBytes { get; init; }
 
     /// <summary>Size of a saved state at position 0.</summary>

@@ -87,7 +87,7 @@ public sealed class ProfileRun
             Prompt = [.. _prompt.GroupBy(p => p.Tokens).Select(g => g.MinBy(p => p.Seconds)!).OrderBy(p => p.Tokens)],
             Decode = [.. _decode.GroupBy(p => p.Tokens).Select(g => g.MinBy(p => p.Seconds)!).OrderBy(p => p.Tokens)],
             JsonTokenSeconds = json,
-            MemoryBytes = Math.Max(_memory - memoryBefore, 0),
+            MemoryBytes = Math.Max(_memory - memoryBefore, _model.FileBytes),
             StateBytes = state,
             StateBytesPerToken = perToken,
             Measured = DateTimeOffset.UtcNow,

@@ -41,6 +41,9 @@ public sealed unsafe class Batch : IDisposable
     /// <summary>Number of rows whose logits are wanted.</summary>
     public int LogitsCount => _logitsRows;
 
+    /// <summary>What the latest forward pass took.</summary>
+    public double Seconds { get; internal set; }
+
     /// <summary>All rows, in the order added; a parent always precedes its children.</summary>
     public IReadOnlyList<BatchRow> Rows => _rows;
 

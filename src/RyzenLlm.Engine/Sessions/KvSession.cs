@@ -23,6 +23,9 @@ public sealed unsafe class KvSession : Session
     internal byte** Blocks => (byte**)_table.Pointer;
 
     /// <inheritdoc/>
+    public override long StateBytes => (long)Position * _cache.HeadRuns * _cache.VectorBytes;
+
+    /// <inheritdoc/>
     public override void Mark() => ObjectDisposedException.ThrowIf(_disposed, this);
 
     /// <inheritdoc/>
@@ -55,6 +58,7 @@ public sealed unsafe class KvSession : Session
         if (!_disposed)
         {
             _disposed = true;
+            Model.CountSession(-1);
             Truncate(0);
             _table.Dispose();
         }

@@ -28,6 +28,9 @@ public sealed unsafe class RecurrentSession : Session
     private Lane HeadLane => _head ?? throw new ObjectDisposedException(nameof(RecurrentSession));
 
     /// <inheritdoc/>
+    public override long StateBytes => HeadLane.Length * sizeof(float);
+
+    /// <inheritdoc/>
     public override void Mark() => AddMark(Position, HeadLane);
 
     /// <inheritdoc/>
@@ -61,6 +64,7 @@ public sealed unsafe class RecurrentSession : Session
             DropMarksAfter(-1);
             _head.Release();
             _head = null;
+            Model.CountSession(-1);
         }
     }
 

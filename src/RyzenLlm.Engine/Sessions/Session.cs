@@ -13,13 +13,20 @@ public abstract class Session : IDisposable
     private int _rows;
     private bool _queued;
 
-    private protected Session(LanguageModel model) => Model = model;
+    private protected Session(LanguageModel model)
+    {
+        Model = model;
+        model.CountSession(1);
+    }
 
     /// <summary>The model this state belongs to.</summary>
     public LanguageModel Model { get; }
 
     /// <summary>Tokens taken over so far; the next token goes here.</summary>
     public int Position { get; private protected set; }
+
+    /// <summary>Bytes of state that the next token reads.</summary>
+    public abstract long StateBytes { get; }
 
     /// <summary>Whether a computed tree waits for <see cref="Accept"/>.</summary>
     public bool HasPendingTree { get; private set; }

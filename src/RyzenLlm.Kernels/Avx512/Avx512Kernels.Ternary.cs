@@ -55,6 +55,12 @@ internal sealed unsafe partial class Avx512Kernels
     {
         switch (w.Format.Type)
         {
+            case QuantType.I2_S when n >= PanelsFrom:
+                MultiplyPanels<I2_SLayout>(w, begin, end, q, ldq, a, sums, n, y, ldy);
+                break;
+            case QuantType.TQ2_0 when n >= PanelsFrom:
+                MultiplyPanels<TQ2_0Layout>(w, begin, end, q, ldq, a, sums, n, y, ldy);
+                break;
             case QuantType.I2_S:
                 TernaryRows.MatMul<TernaryDots<I2_SLayout>, TernaryDots<I2_SLayout>>(w, begin, end, q, ldq, a, sums, n, y, ldy);
                 break;

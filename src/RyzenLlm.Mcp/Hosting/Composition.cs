@@ -2,6 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
+using RyzenLlm.Mcp.Resources;
 using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Mcp.Tools;
 
@@ -13,7 +14,8 @@ internal static class Composition
     private const string Instructions =
         "Local language models that run on this computer's CPU, offline. "
         + "generate: continue a text or answer a prompt; small models, so give short, concrete prompts and keep max_tokens modest. "
-        + "A call answers within its deadline (45 s unless set) with what there is by then, stop_reason 'deadline'. "
+        + "A call answers within its deadline (45 s unless set) with what there is by then, stop_reason 'deadline'; pass continue_from of that answer as "
+        + "continue to go on exactly there. "
         + "The same arguments and seed give the same text: change seed for another version. "
         + "model-select: list the models, look at one, or choose the default; generate also takes a model by name, or model 'auto', which weighs measured "
         + "speed and quality for the request; tell model-select (action feedback) how the answer was. "
@@ -35,21 +37,42 @@ internal static class Composition
         services.AddSingleton<AutoModel>();
         services.AddSingleton(s => new BackgroundProfiling(settings, s.GetRequiredService<LoadedModels>(), s.GetRequiredService<ProfileStore>(), s.GetService<ILogger<BackgroundProfiling>>()));
         services.AddSingleton<TenantLimits>();
+        services.AddSingleton<ServerActivity>();
+        services.AddSingleton<LongTexts>();
+        services.AddSingleton<ServerResources>();
+        services.AddSingleton<Completions>();
+        services.AddHostedService<ModelFolders>();
         services.AddSingleton<McpServerTool, GenerateTool>();
         services.AddSingleton<McpServerTool, ModelSelectTool>();
         services.AddSingleton<ContextMemory>();
         services.AddSingleton<McpServerTool, RecallContextTool>();
         services.AddSingleton<McpServerTool, StoreContextTool>();
         services.AddSingleton<McpServerTool, ForgetContextTool>();
+        services.AddSingleton<CallTasks>();
+        services.AddOptions<McpServerOptions>().Configure<ServerResources, CallTasks>((options, resources, tasks) =>
+        {
+            options.ResourceCollection = resources.All;
+            tasks.Configure(options);
+        });
+        foreach (var prompt in TextPrompt.All)
+        {
+            services.AddSingleton<McpServerPrompt>(prompt);
+        }
+
         return services
             .AddMcpServer(options =>
             {
                 options.ServerInfo = new Implementation { Name = ProductInfo.Name, Title = ProductInfo.Title, Version = ProductInfo.Version };
                 options.ServerInstructions = Instructions;
             })
-            .WithRequestFilters(filters => filters
-                .AddCallToolFilter(ToolCalls.Filter)
-                .AddCallToolFilter(ToolAccess.Call)
-                .AddListToolsFilter(ToolAccess.List));
+            .WithCompleteHandler((request, cancel) => request.Services!.GetRequiredService<Completions>().CompleteAsync(request, cancel))
+            .WithRequestFilters(filters =>
+            {
+                filters
+                    .AddCallToolFilter(ToolCalls.Filter)
+                    .AddCallToolFilter(ToolAccess.Call)
+                    .AddListToolsFilter(ToolAccess.List);
+                CacheHints.Add(filters);
+            });
     }
 }

@@ -5,6 +5,12 @@ using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Hosting;
 
+/// <summary>A model in memory.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Ready">Whether it is loaded, not only on its way.</param>
+/// <param name="Pending">Requests accepted and not yet answered.</param>
+public sealed record LoadedModel(string Name, bool Ready, int Pending);
+
 /// <summary>
 /// Models in memory: loaded when first used, kept for the next request, and the one unused for longest given up when there are more than
 /// <see cref="ModelSettings.KeepLoaded"/>.
@@ -28,6 +34,14 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         Precision = Enum.Parse<Precision>(engine.Precision, ignoreCase: true),
     };
 
+    /// <summary>How many requests a model serves under these settings.</summary>
+    public static SchedulerOptions BoundsFor(EngineSettings engine) => new()
+    {
+        MaxSequences = engine.MaxSequences,
+        QueueLimit = engine.QueueLimit,
+        StepTokens = Math.Max(engine.StepTokens, engine.MaxSequences),
+    };
+
     /// <summary>The scheduler of a model, which stays loaded until the lease is disposed of.</summary>
     /// <param name="entry">The model.</param>
     /// <param name="cancel">Gives up waiting; the loading itself goes on for later requests.</param>
@@ -39,7 +53,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             ObjectDisposedException.ThrowIf(_disposed, this);
             if (!_slots.TryGetValue(entry.Path, out slot!))
             {
-                slot = new(Task.Run(() => new Scheduler(ModelLoader.Load(entry.Path, OptionsFor(settings.Engine)), settings.Engine.QueueLimit, _clock), CancellationToken.None));
+                slot = new(entry.Name, Task.Run(() => new Scheduler(ModelLoader.Load(entry.Path, OptionsFor(settings.Engine)), BoundsFor(settings.Engine), _clock), CancellationToken.None));
                 _slots.Add(entry.Path, slot);
             }
 
@@ -101,6 +115,17 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         }
 
         return await loading.WaitAsync(cancel).ConfigureAwait(false);
+    }
+
+    /// <summary>The models in memory at this moment, and those being loaded.</summary>
+    public LoadedModel[] Snapshot()
+    {
+        lock (_lock)
+        {
+            return [.. _slots.Values.Select(slot => slot.Loading.IsCompletedSuccessfully
+                ? new LoadedModel(slot.Name, Ready: true, slot.Loading.Result.Pending)
+                : new LoadedModel(slot.Name, Ready: false, 0))];
+        }
     }
 
     /// <summary>Ends all requests and unloads all models.</summary>
@@ -197,8 +222,10 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         }
     }
 
-    internal sealed class Slot(Task<Scheduler> loading)
+    internal sealed class Slot(string name, Task<Scheduler> loading)
     {
+        public string Name { get; } = name;
+
         public Task<Scheduler> Loading { get; } = loading;
 
         public Dictionary<string, Task<LanguageModel>> Drafts { get; } = [];

@@ -13,6 +13,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using ModelContextProtocol.AspNetCore;
 using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Http.Page;
 using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Mcp.Tools;
 
@@ -88,6 +89,7 @@ internal static class HttpServer
             options.IncludeFailureMessage = false;
         });
         services.AddRouting();
+        services.AddSingleton<LiveMetrics>();
         services.AddCors(cors => cors.AddDefaultPolicy(policy => policy
             .WithOrigins(settings.Server.AllowedOrigins)
             .AllowAnyHeader()
@@ -146,6 +148,7 @@ internal static class HttpServer
 
     private static void UsePipeline(WebApplication app, AppSettings settings)
     {
+        app.Use(StatusPage.ProtectAsync);
         app.UseHostFiltering();
         app.UseMiddleware<OriginCheck>();
         app.UseRouting();
@@ -162,7 +165,9 @@ internal static class HttpServer
             mcp.RequireAuthorization();
         }
 
+        PageApi.Map(app, authorize: settings.Server.Auth != "none");
         Health.Map(app);
+        app.Services.GetRequiredService<LiveMetrics>(); // counts from the start
         var metrics = app.MapRyzenLlmMetrics(settings)?.DisableRateLimiting();
         if (settings.Server.Auth != "none")
         {

@@ -13,6 +13,10 @@ public sealed record ServerSettings
     [Range(0.001, 60.0)]
     public double ProgressSeconds { get; init; } = 1;
 
+    /// <summary>Characters that an answer may have; of a longer text it shows the beginning and links to the rest.</summary>
+    [Range(4_000, 10_000_000)]
+    public int InlineCharacters { get; init; } = 60_000;
+
     /// <summary>Over standard input: end also when the process that started the server has ended, though the input is still open.</summary>
     public bool ExitWithParent { get; init; } = true;
 

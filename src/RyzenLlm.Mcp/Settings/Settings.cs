@@ -75,9 +75,17 @@ public sealed record EngineSettings
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";
 
-    /// <summary>Requests that may wait for a model behind the one in work.</summary>
+    /// <summary>Requests that a model serves at once; each holds the state of its own sequence.</summary>
+    [Range(1, 1024)]
+    public int MaxSequences { get; init; } = 16;
+
+    /// <summary>Requests that may wait for a model behind those.</summary>
     [Range(1, 100_000)]
     public int QueueLimit { get; init; } = 64;
+
+    /// <summary>Tokens that a step of a model computes at most: next tokens of all requests and parts of prompts.</summary>
+    [Range(1, 8192)]
+    public int StepTokens { get; init; } = 256;
 }
 
 /// <summary>What a generation does where the request does not say.</summary>

@@ -13,6 +13,7 @@ internal sealed class ForgetContextTool : McpServerTool
     private const int SampleCharacters = 80;
 
     private readonly ContextMemory _memory;
+    private readonly Confirmation _confirmation;
 
     private readonly TextListParameter _ids = new("ids", "These units: whole ids, or the first characters shown by recall-context.", 1000);
     private readonly TextParameter _session = new("session", "Everything of this conversation or document.", "", maxLength: 1000);
@@ -24,7 +25,7 @@ internal sealed class ForgetContextTool : McpServerTool
     private readonly FlagParameter _everything = new("everything", "The whole memory.");
     private readonly FlagParameter _dryRun = new("dry_run", "Only count and show what would be forgotten.", defaultValue: true);
     private readonly NumberParameter<long> _confirm = new(
-        "confirm", "With dry_run false: the number of units that the dry run counted. Another number forgets nothing.", 0, 1_000_000_000, 0);
+        "confirm", "With dry_run false: the number of units that the dry run counted. Another number forgets nothing. Where the client can ask its user, that one decides.", 0, 1_000_000_000, 0);
     private readonly ToolParameter[] _parameters;
 
     /// <summary>A unit that would be forgotten.</summary>
@@ -37,11 +38,12 @@ internal sealed class ForgetContextTool : McpServerTool
         [property: Description("Units deleted.")] long Deleted,
         [property: Description("Units that the conditions still mean, counted after deleting; 0 proves that they are gone.")] long Remaining,
         [property: Description("Saved model states deleted with them.")] int States,
-        [property: Description("In a dry run, some of the units.")] ForgottenUnit[] Sample);
+        [property: Description("Where nothing was deleted, some of the units.")] ForgottenUnit[] Sample);
 
-    public ForgetContextTool(ContextMemory memory)
+    public ForgetContextTool(ContextMemory memory, TimeProvider clock)
     {
         _memory = memory;
+        _confirmation = new(clock);
         _parameters = [_ids, _session, _source, _scope, _since, _until, _expired, _everything, _dryRun, _confirm];
         ProtocolTool = new Tool
         {
@@ -88,24 +90,34 @@ internal sealed class ForgetContextTool : McpServerTool
         };
         var found = await memory.ForgetAsync(caller.Tenant, asked, cancellationToken).ConfigureAwait(false);
         var dryRun = arguments.Get(_dryRun);
-        if (!dryRun && arguments.Get(_confirm) != found.Matched)
-        {
-            throw new ArgumentException(
-                $"Nothing was forgotten: confirm is {arguments.Get(_confirm)} but the conditions mean {found.Matched} units. If those are the right ones, call again with confirm {found.Matched}.");
-        }
-
-        if (!dryRun)
+        var declined = !dryRun && found.Matched > 0 && !IsConfirmed(request, caller, arguments.Get(_confirm), found);
+        if (!dryRun && !declined)
         {
             found = await ServerInstruments.ForgettingAsync(() => memory.ForgetAsync(caller.Tenant, asked with { DryRun = false }, cancellationToken)).ConfigureAwait(false);
         }
 
         var output = new ForgottenContext(
-            dryRun, found.Matched, found.Deleted, found.Remaining, found.States, dryRun ? [.. found.Sample.Select(u => new ForgottenUnit($"{u.Id}", Beginning(u.Text)))] : []);
+            dryRun, found.Matched, found.Deleted, found.Remaining, found.States, dryRun || declined ? [.. found.Sample.Select(u => new ForgottenUnit($"{u.Id}", Beginning(u.Text)))] : []);
         return new()
         {
-            Content = [new TextContentBlock { Text = Text(output) }],
+            Content = [new TextContentBlock { Text = declined ? "The user declined; nothing was forgotten." : Text(output) }],
             StructuredContent = ToolJson.Element(output),
         };
+    }
+
+    // The user decides where the client can ask; elsewhere the caller must name the number that it saw.
+    private bool IsConfirmed(RequestContext<CallToolRequestParams> request, Caller caller, long confirm, ForgetResult found)
+    {
+        var canAsk = Confirmation.CanAsk(request);
+        if (confirm != found.Matched && !(canAsk && confirm == 0))
+        {
+            throw new ArgumentException(
+                $"Nothing was forgotten: confirm is {confirm} but the conditions mean {found.Matched} units. If those are the right ones, call again with confirm {found.Matched}.");
+        }
+
+        return !canAsk || _confirmation.IsAgreed(request, caller, string.Create(
+            CultureInfo.InvariantCulture,
+            $"Forget {found.Matched} units of the memory for good? Among them: {string.Join("; ", found.Sample.Select(u => $"\"{Beginning(u.Text)}\""))}"));
     }
 
     private static string Text(ForgottenContext output)

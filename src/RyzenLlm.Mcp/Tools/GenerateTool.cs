@@ -13,14 +13,19 @@ namespace RyzenLlm.Mcp.Tools;
 /// <summary><c>generate</c>: text from a local model.</summary>
 internal sealed class GenerateTool : McpServerTool
 {
+    private const double LongestDeadline = 3600;
+
     private readonly AppSettings _settings;
     private readonly ModelLibrary _library;
     private readonly LoadedModels _models;
     private readonly ContextMemory _memory;
     private readonly AutoModel _auto;
     private readonly TimeProvider _clock;
+    private readonly LongTexts _texts;
+    private readonly ServerActivity _activity;
+    private readonly Handles<Generation> _unfinished;
 
-    private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer.");
+    private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer. Always needed, except with continue.", "");
     private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty; auto weighs measured speed and quality for this request.", "", maxLength: 4096);
     private readonly TextParameter _system = new("system", "Instruction put before the prompt.", "");
     private readonly TextParameter _template = new(
@@ -43,14 +48,18 @@ internal sealed class GenerateTool : McpServerTool
         "memory", "true recalls what was stored on the prompt, puts it before the prompt and stores prompt and answer; the name of a scope does so on that shelf only.");
     private readonly NumberParameter<long> _memoryBudget;
     private readonly TextParameter _session = new("session", "With memory: the conversation that the new turns belong to; one per server run if empty.", "", maxLength: 1000);
+    private readonly TextParameter _continue = new(
+        "continue", "What continue_from of an answer said: goes on exactly where that one stopped. Beside it only deadline_seconds may be given.", "", maxLength: 100);
     private readonly ToolParameter[] _parameters;
 
     /// <summary>A result.</summary>
     internal sealed record GeneratedText(
-        [property: Description("The generated text, without the prompt.")] string Text,
+        [property: Description("The generated text, without the prompt; its beginning only where text_uri is given.")] string Text,
         [property: Description("Model that wrote it.")] string Model,
         [property: Description("stop: a stop text appeared; eos: the model ended; length: max_tokens or the context was reached; deadline: time was up.")]
         string StopReason,
+        [property: Description("With stop_reason deadline: pass it as continue, and the next call goes on exactly there.")] string? ContinueFrom,
+        [property: Description("Resource with the whole text, where that is too long for an answer.")] string? TextUri,
         [property: Description("Tokens of the prompt, chat form included.")] int PromptTokens,
         [property: Description("Tokens generated.")] int CompletionTokens,
         double PromptTokensPerSecond,
@@ -61,9 +70,11 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("With model auto: why this one, with the numbers.")] string? ModelReason,
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
-    public GenerateTool(AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, AutoModel auto, TimeProvider clock)
+    public GenerateTool(
+        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, AutoModel auto, TimeProvider clock, LongTexts texts, ServerActivity activity)
     {
-        (_settings, _library, _models, _memory, _auto, _clock) = (settings, library, models, memory, auto, clock);
+        (_settings, _library, _models, _memory, _auto, _clock, _texts, _activity) = (settings, library, models, memory, auto, clock, texts, activity);
+        _unfinished = new(clock, TimeSpan.FromMinutes(30), perTenant: 64);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
         _temperature = new("temperature", "0 always takes the most probable token; higher is more varied.", 0, 10, Exact(defaults.Temperature));
@@ -72,12 +83,13 @@ internal sealed class GenerateTool : McpServerTool
         _minP = new("min_p", "Drop tokens below this share of the most probable one; 0 is off.", 0, 0.999, Exact(defaults.MinP));
         _repetitionPenalty = new("repetition_penalty", "Above 1 weakens tokens already seen.", 0.01, 10, Exact(defaults.RepetitionPenalty));
         _seed = new("seed", "The same seed and arguments give the same text.", 0, 9007199254740991, defaults.Seed);
-        _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, 3600, settings.Server.DeadlineSeconds);
+        _deadline = new("deadline_seconds", "Answer after this time with what there is.", 0.05, LongestDeadline, settings.Server.DeadlineSeconds);
         _memoryBudget = new("memory_budget", "With memory: tokens of recalled text at most.", 64, 1_000_000, Math.Max(64, settings.Memory.Budget));
         _parameters =
         [
             _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices,
-            _draft, _speculate, _deadline, _remember, _memoryBudget, _session, .. AutoModel.Parameters,
+            _draft, _speculate, _deadline, _remember, _memoryBudget, _session,
+            _continue, .. AutoModel.Parameters,
         ];
         ProtocolTool = new Tool
         {
@@ -85,7 +97,7 @@ internal sealed class GenerateTool : McpServerTool
             Title = "Generate text",
             Description =
                 "Generates text with a small language model on this computer, offline. Returns the text, why it stopped "
-                + "(stop, eos, length, deadline) and the speed. Answers within deadline_seconds with what there is. "
+                + "(stop, eos, length, deadline) and the speed. Answers within deadline_seconds with what there is; then continue goes on from there. "
                 + "Same arguments and seed, same text. With memory it recalls earlier context on the prompt and stores the new turns.",
             InputSchema = ToolArguments.Schema(_parameters),
             OutputSchema = ToolJson.Schema<GeneratedText>(),
@@ -103,18 +115,16 @@ internal sealed class GenerateTool : McpServerTool
     public override async ValueTask<CallToolResult> InvokeAsync(RequestContext<CallToolRequestParams> request, CancellationToken cancellationToken = default)
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
-        var asked = Request(arguments);
         var caller = _memory.CallerOf(request);
-        var memory = Memory(arguments, caller);
-        var (entry, reason) = _auto.Resolve(arguments.Get(_model), arguments, caller, asked, memory?.Budget ?? 0, arguments.GetOptional(_draft));
-        var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
+        var isTask = CallTasks.Of(request) is not null;
+        var generation = arguments.GetOptional(_continue) is { } handle ? Unfinished(caller, handle, arguments, isTask) : Begin(arguments, caller, isTask);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var progress = new GenerationProgress(asked.MaxTokens);
+        var progress = new GenerationProgress(generation.Asked.MaxTokens, generation.Tokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
         GenerationResult result;
         try
         {
-            result = await RunAsync(entry, drafting, asked, memory, progress, cancellationToken).ConfigureAwait(false);
+            result = await RunAsync(generation, progress, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -123,14 +133,46 @@ internal sealed class GenerateTool : McpServerTool
             await reporting.ConfigureAwait(false);
         }
 
+        _activity.Answered(result);
         cancellationToken.ThrowIfCancellationRequested();
-        if (memory is not null)
+        if (generation.Memory is { } memory)
         {
-            await memory.StoreAsync(arguments.Get(_prompt), entry.Name, result.Text, cancellationToken).ConfigureAwait(false);
+            await memory.StoreAsync(generation.Prompt, generation.Model.Name, result.Text, cancellationToken).ConfigureAwait(false);
         }
 
-        _auto.Used(entry);
-        return Answer(entry, result, memory, reason);
+        _auto.Used(generation.Model);
+        return Answer(caller, generation, result);
+    }
+
+    private Generation Begin(ToolArguments arguments, Caller caller, bool isTask)
+    {
+        if (arguments.Get(_prompt) is not { Length: > 0 } prompt)
+        {
+            throw new ArgumentException("prompt is missing: it must be a text of at least 1 character.");
+        }
+
+        var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
+        var memory = Memory(arguments, caller);
+        var (entry, reason) = _auto.Resolve(arguments.Get(_model), arguments, caller, asked, memory?.Budget ?? 0, arguments.GetOptional(_draft));
+        var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
+        return new(entry, drafting, asked, prompt, memory, reason);
+    }
+
+    private Generation Unfinished(Caller caller, string handle, ToolArguments arguments, bool isTask)
+    {
+        if (arguments.Others(_continue, _deadline) is [_, ..] others)
+        {
+            throw new ArgumentException($"continue goes on with the arguments of the first call: leave out {string.Join(", ", others)}.");
+        }
+
+        var generation = _unfinished.Find(caller, handle)
+            ?? throw new ArgumentException("There is nothing to continue under this name: it is wrong or older than 30 minutes. Call generate with the prompt again.");
+        if (!generation.IsCurrent)
+        {
+            throw new ArgumentException($"The file of {generation.Model.Name} has changed since, so its text cannot be continued: call generate with the prompt again.");
+        }
+
+        return generation with { Asked = generation.Asked with { Deadline = Deadline(arguments, isTask) } };
     }
 
     private GenerationMemory? Memory(ToolArguments arguments, Caller caller) => arguments.Get(_remember) switch
@@ -144,7 +186,11 @@ internal sealed class GenerateTool : McpServerTool
             (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget)),
     };
 
-    private GenerationRequest Request(ToolArguments arguments)
+    // Nobody waits for the answer of a task, so only a deadline that was asked for ends it early.
+    private TimeSpan Deadline(ToolArguments arguments, bool isTask) =>
+        TimeSpan.FromSeconds(isTask && !arguments.Has(_deadline) ? LongestDeadline : arguments.Get(_deadline));
+
+    private GenerationRequest Request(ToolArguments arguments, bool isTask)
     {
         var request = Prompts.Request(_settings.Generation, arguments.Get(_prompt), arguments.Get(_system));
         return request with
@@ -154,7 +200,7 @@ internal sealed class GenerateTool : McpServerTool
             Stop = arguments.Get(_stop),
             Constraint = Guidance.Constraint(arguments.Get(_schema), arguments.Get(_regex), arguments.Get(_choices)),
             Speculation = Guidance.Mode(arguments.Get(_speculate)),
-            Deadline = TimeSpan.FromSeconds(arguments.Get(_deadline)),
+            Deadline = Deadline(arguments, isTask),
             Sampling = request.Sampling with
             {
                 Temperature = (float)arguments.Get(_temperature),
@@ -168,40 +214,46 @@ internal sealed class GenerateTool : McpServerTool
     }
 
     // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
-    private async Task<GenerationResult> RunAsync(
-        ModelEntry entry, ModelEntry? drafting, GenerationRequest asked, GenerationMemory? memory, GenerationProgress progress, CancellationToken cancel)
+    private async Task<GenerationResult> RunAsync(Generation generation, GenerationProgress progress, CancellationToken cancel)
     {
         var began = _clock.GetTimestamp();
+        var asked = generation.Asked;
         using var loadDeadline = new CancellationTokenSource(asked.Deadline, _clock);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, loadDeadline.Token);
         LoadedModels.Lease lease;
         try
         {
-            lease = await _models.AcquireAsync(entry, either.Token).ConfigureAwait(false);
+            lease = await _models.AcquireAsync(generation.Model, either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
-            return new() { Text = "", FinishReason = FinishReason.Deadline };
+            return new() { Text = "", FinishReason = FinishReason.Deadline, Stop = asked.From };
         }
 
         using (lease)
         {
             progress.Loaded(lease.Scheduler);
-            asked = memory is null ? asked : await memory.AddPackAsync(asked, lease.Scheduler.Model, cancel).ConfigureAwait(false);
-            if (drafting is not null)
+            if (generation.Memory is { } memory && asked.From is null)
             {
-                asked = asked with { DraftModel = await _models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
+                asked = await memory.AddPackAsync(asked, lease.Scheduler.Model, cancel).ConfigureAwait(false);
+            }
+
+            if (generation.Draft is { } draft)
+            {
+                asked = asked with { DraftModel = await _models.DraftAsync(lease, draft, cancel).ConfigureAwait(false) };
             }
 
             var left = asked.Deadline - _clock.GetElapsedTime(began);
             asked = asked with { Deadline = left > TimeSpan.Zero ? left : TimeSpan.Zero };
-            return await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
+            var result = await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
+            return result.FinishReason == FinishReason.Deadline ? result with { Stop = result.Stop ?? asked.From } : result;
         }
     }
 
     private async Task ReportAsync(RequestContext<CallToolRequestParams> request, GenerationProgress progress, CancellationToken stop)
     {
-        if (request.Params?.ProgressToken is not { } token)
+        var task = CallTasks.Of(request);
+        if (request.Params?.ProgressToken is null && task is null)
         {
             return;
         }
@@ -211,7 +263,12 @@ internal sealed class GenerateTool : McpServerTool
             using var timer = new PeriodicTimer(TimeSpan.FromSeconds(_settings.Server.ProgressSeconds), _clock);
             while (await timer.WaitForNextTickAsync(stop).ConfigureAwait(false))
             {
-                await request.Server.NotifyProgressAsync(token, progress.Next(), cancellationToken: stop).ConfigureAwait(false);
+                var next = progress.Next();
+                task?.Report(next.Message!, _clock.GetUtcNow());
+                if (request.Params?.ProgressToken is { } token)
+                {
+                    await request.Server.NotifyProgressAsync(token, next, cancellationToken: stop).ConfigureAwait(false);
+                }
             }
         }
         catch (OperationCanceledException)
@@ -224,26 +281,44 @@ internal sealed class GenerateTool : McpServerTool
         }
     }
 
-    private static CallToolResult Answer(ModelEntry entry, GenerationResult result, GenerationMemory? memory, string? reason)
+    private CallToolResult Answer(Caller caller, Generation generation, GenerationResult result)
     {
+        var handle = result.FinishReason == FinishReason.Deadline
+            ? _unfinished.Add(caller, generation with { Asked = generation.Asked with { From = result.Stop } })
+            : null;
+        var link = _texts.LinkTo(caller, result.Text, $"Text of {generation.Model.Name}");
+        var text = link is null ? result.Text : LongTexts.Beginning(result.Text);
         var output = new GeneratedText(
-            result.Text,
-            entry.Name,
+            text,
+            generation.Model.Name,
             result.FinishReason.ToString().ToLowerInvariant(),
+            handle,
+            link?.Uri,
             result.PromptTokens,
             result.GeneratedTokens,
             Math.Round(result.PromptTokensPerSecond, 2),
             Math.Round(result.DecodeTokensPerSecond, 2),
             result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
             SpeculationFacts.Of(result.Speculation),
-            memory?.Recalled,
-            reason,
-            memory?.Problem);
-        return new()
+            generation.Memory?.Recalled,
+            generation.Reason,
+            generation.Memory?.Problem);
+        List<ContentBlock> content = [new TextContentBlock { Text = text }];
+        if (link is not null)
         {
-            Content = [new TextContentBlock { Text = result.Text }],
-            StructuredContent = ToolJson.Element(output),
-        };
+            content.Add(new TextContentBlock { Text = $"[The text has {result.Text.Length} characters; this was its beginning. The whole of it: {link.Uri}]" });
+            content.Add(link);
+        }
+
+        if (handle is not null)
+        {
+            content.Add(new TextContentBlock
+            {
+                Text = $"[Time was up after {generation.Tokens + result.GeneratedTokens} tokens. To go on from here, call generate with continue \"{handle}\".]",
+            });
+        }
+
+        return new() { Content = content, StructuredContent = ToolJson.Element(output) };
     }
 
     // 0.95f is 0.949999988 as a double; its shortest decimal text is what was meant.

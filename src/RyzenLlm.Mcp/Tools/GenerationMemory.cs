@@ -23,6 +23,8 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
     /// <summary>Tokens set aside for the chat form.</summary>
     private const int ChatForm = 32;
 
+    private bool _promptStored;
+
     /// <summary>Tokens of recalled text at most.</summary>
     public int Budget => budget;
 
@@ -51,7 +53,9 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
         return found.Text.Length == 0 ? asked : asked with { Turns = [.. asked.Turns.SkipLast(1), new ChatTurn(prompt.Role, $"{found.Text}\n{prompt.Content}")] };
     }
 
-    /// <summary>Keeps the new turns. The answer is there already, so a failure is noted, not thrown.</summary>
+    /// <summary>
+    /// Keeps the new turns; of a continued answer, the prompt once and every part. The answer is there already, so a failure is noted, not thrown.
+    /// </summary>
     public async Task StoreAsync(string prompt, string model, string answer, CancellationToken cancel)
     {
         if (string.IsNullOrWhiteSpace(answer))
@@ -61,14 +65,16 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
 
         try
         {
+            var said = new Utterance { Text = answer, Speaker = "assistant", Source = $"model:{model}" };
             var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
             var turns = new StoreRequest
             {
-                Items = [new Utterance { Text = prompt, Speaker = "user" }, new Utterance { Text = answer, Speaker = "assistant", Source = $"model:{model}" }],
+                Items = _promptStored ? [said] : [new Utterance { Text = prompt, Speaker = "user" }, said],
                 Session = session,
                 Scope = scope ?? "private",
             };
             await ServerInstruments.StoringAsync(() => open.StoreAsync(caller.Tenant, turns, cancel)).ConfigureAwait(false);
+            _promptStored = true;
         }
         catch (Exception e) when (Failures.Describe(e) is { } problem)
         {

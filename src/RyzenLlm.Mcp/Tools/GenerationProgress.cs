@@ -5,7 +5,9 @@ using RyzenLlm.Engine.Decoding;
 namespace RyzenLlm.Mcp.Tools;
 
 /// <summary>How far a generation is: written by the model's thread, read by the thread that reports.</summary>
-internal sealed class GenerationProgress(int maxTokens)
+/// <param name="maxTokens">Tokens at most.</param>
+/// <param name="earlier">Tokens that earlier calls generated.</param>
+internal sealed class GenerationProgress(int maxTokens, int earlier)
 {
     private volatile Scheduler? _scheduler;
     private int _tokens;
@@ -28,7 +30,7 @@ internal sealed class GenerationProgress(int maxTokens)
     public ProgressNotificationValue Next()
     {
         var tokens = Volatile.Read(ref _tokens);
-        _reported = Math.Max(tokens, Math.Max(_reported + 0.001f, MathF.BitIncrement(_reported)));
+        _reported = Math.Max(earlier + tokens, Math.Max(_reported + 0.001f, MathF.BitIncrement(_reported)));
         return new() { Progress = _reported, Total = maxTokens, Message = Message(tokens) };
     }
 

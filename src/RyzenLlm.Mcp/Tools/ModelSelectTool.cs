@@ -120,7 +120,7 @@ internal sealed class ModelSelectTool : McpServerTool
             "choose" => [Choose(Named(name, "to choose"))],
             _ => [_library.Resolve(name)],
         };
-        var output = Result() with { Models = [.. entries.Select(entry => Describe(entry, _library.TryDefault()))] };
+        var output = Result() with { Models = [.. entries.Select(entry => Describe(entry, _library.TryDefault(), _profiles))] };
         return (Text(action, output), output);
     }
 
@@ -188,12 +188,13 @@ internal sealed class ModelSelectTool : McpServerTool
         return _library.Choose(name);
     }
 
-    private Model Describe(ModelEntry entry, ModelEntry? byDefault)
+    /// <summary>What a model is.</summary>
+    public static Model Describe(ModelEntry entry, ModelEntry? byDefault, ProfileStore profiles)
     {
         var (info, problem) = ModelFacts.TryRead(entry);
         return new(
             entry.Name, entry == byDefault, entry.Bytes, info?.Architecture, info?.ParameterCount, info?.ContextLength, info?.EmbeddingLength,
-            info?.BlockCount, info?.VocabularySize, problem is null ? ProfileFacts.Of(_profiles.Find(entry)) : null, problem);
+            info?.BlockCount, info?.VocabularySize, problem is null ? ProfileFacts.Of(profiles.Find(entry)) : null, problem);
     }
 
     private string Text(string action, ModelSelectionResult output)

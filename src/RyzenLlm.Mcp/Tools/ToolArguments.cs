@@ -49,6 +49,9 @@ internal sealed class ToolArguments
         return problems.Count == 0 ? arguments : throw new ArgumentException(string.Join(" ", problems));
     }
 
+    /// <summary>Whether the call gives a value.</summary>
+    public bool Has(ToolParameter parameter) => _values.ContainsKey(parameter);
+
     /// <summary>The value given, or the default.</summary>
     public T Get<T>(ToolParameter<T> parameter)
         where T : notnull => _values.TryGetValue(parameter, out var value) ? (T)value : parameter.Default;
@@ -58,6 +61,18 @@ internal sealed class ToolArguments
 
     /// <summary>The time given, or null.</summary>
     public DateTimeOffset? GetOptional(TimeParameter parameter) => Get(parameter) is var time && time != default ? time : null;
+
+    /// <summary>Names of the arguments given beside these.</summary>
+    public string[] Others(params ReadOnlySpan<ToolParameter> expected)
+    {
+        var left = new HashSet<ToolParameter>(_values.Keys);
+        foreach (var parameter in expected)
+        {
+            left.Remove(parameter);
+        }
+
+        return [.. left.Select(p => p.Name)];
+    }
 
     /// <summary>Input schema of a tool.</summary>
     public static JsonElement Schema(IReadOnlyList<ToolParameter> parameters)

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using ModelContextProtocol;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
 using RyzenLlm.Mcp.Hosting;
@@ -22,18 +23,26 @@ internal static class ToolCalls
                     .FirstOrDefault(tool => ToolArguments.Plain(tool.ProtocolTool.Name) == ToolArguments.Plain(call.Name));
             }
 
+            var activity = context.Services?.GetService<ServerActivity>();
+            var failed = true;
             try
             {
-                return await next(context, cancel).ConfigureAwait(false);
+                var result = await next(context, cancel).ConfigureAwait(false);
+                failed = result.IsError is true;
+                return result;
             }
             catch (Exception e) when (Failures.Describe(e) is { } message)
             {
                 return Error(message);
             }
-            catch (Exception e) when (e is not (OperationCanceledException or ModelContextProtocol.McpException))
+            catch (Exception e) when (e is not (OperationCanceledException or McpException or InputRequiredException))
             {
                 context.Services?.GetService<ILoggerFactory>()?.CreateLogger(typeof(ToolCalls)).LogError(e, "Tool {Tool} failed", context.Params?.Name);
                 return Error("The server failed on this call; its standard error says why. The same call will probably fail again.");
+            }
+            finally
+            {
+                activity?.Called(failed);
             }
         };
 

@@ -4,6 +4,8 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Schema;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
+using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Resources;
 
 namespace RyzenLlm.Mcp.Tools;
 
@@ -16,10 +18,15 @@ namespace RyzenLlm.Mcp.Tools;
 [JsonSerializable(typeof(RecallContextTool.RecalledContext))]
 [JsonSerializable(typeof(StoreContextTool.StoredContext))]
 [JsonSerializable(typeof(ForgetContextTool.ForgottenContext))]
+[JsonSerializable(typeof(UnitDetails))]
+[JsonSerializable(typeof(ServerActivity.Snapshot))]
 internal sealed partial class ToolJson : JsonSerializerContext
 {
     /// <summary>The value as structured content.</summary>
     public static JsonElement Element<T>(T value) => JsonSerializer.SerializeToElement(value, (JsonTypeInfo<T>)Default.GetTypeInfo(typeof(T))!);
+
+    /// <summary>The value as JSON text.</summary>
+    public static string Text<T>(T value) => JsonSerializer.Serialize(value, (JsonTypeInfo<T>)Default.GetTypeInfo(typeof(T))!);
 
     /// <summary>Output schema of a type: single types only; what may be absent is not required; descriptions from the attributes.</summary>
     public static JsonElement Schema<T>()

@@ -1,5 +1,7 @@
+using System.Collections.Concurrent;
 using System.Text;
 using RyzenLlm.Engine.Decoding;
+using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Tests.Models;
 
@@ -63,91 +65,75 @@ public sealed class SchedulerTests
     [Test]
     public async Task CancellingEndsItBeforeTheNextStepWithWhatThereIs()
     {
-        using var scheduler = Open();
+        using var steps = new SteppedModel("mamba-f32");
         using var cancel = new CancellationTokenSource();
-        var tokens = 0;
-        var result = await scheduler.GenerateAsync(
-            Story with { MaxTokens = 100_000 },
-            piece =>
-            {
-                if (piece.Token >= 0 && ++tokens == 5)
-                {
-                    cancel.Cancel();
-                }
-            },
-            cancel.Token);
+        var (all, tokens) = (0, 0);
+        steps.Before = batch => (all, tokens) = (all + 1, tokens + batch.LogitsCount);
+        var running = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 100_000, Speculation = SpeculationMode.Off }, null, cancel.Token);
+        steps.Run(11);
+        steps.Await(12);
+        await cancel.CancelAsync();
+        steps.Run(1);
+        var result = await running;
         Assert.That(result.FinishReason, Is.EqualTo(FinishReason.Cancelled));
-        Assert.That(result.GeneratedTokens, Is.EqualTo(5));
+        Assert.That(all, Is.EqualTo(12), "the step that was under way when it came is the last");
+        Assert.That(result.GeneratedTokens, Is.EqualTo(tokens).And.GreaterThan(0));
     }
 
     [Test]
     public async Task TheDeadlineEndsItWithWhatThereIs()
     {
         var clock = new ManualClock();
-        using var scheduler = Open(clock: clock);
-        var tokens = 0;
-        var result = await scheduler.GenerateAsync(Story with { MaxTokens = 100_000, Deadline = TimeSpan.FromSeconds(10) }, piece =>
-        {
-            tokens += piece.Token >= 0 ? 1 : 0;
-            clock.Advance(TimeSpan.FromSeconds(2));
-        });
+        using var steps = new SteppedModel("mamba-f32", clock: clock);
+        steps.After = batch => clock.Advance(TimeSpan.FromSeconds(batch.LogitsCount > 0 ? 2 : 0));
+        steps.RunFreely();
+        var result = await steps.Scheduler.GenerateAsync(
+            Story with { MaxTokens = 100_000, Deadline = TimeSpan.FromSeconds(10), Speculation = SpeculationMode.Off });
         Assert.That(result.FinishReason, Is.EqualTo(FinishReason.Deadline));
         Assert.That(result.GeneratedTokens, Is.EqualTo(5));
-        Assert.That(result.TimeToFirstToken, Is.EqualTo(TimeSpan.Zero), "the clock moved after the first token only");
+        Assert.That(result.TimeToFirstToken, Is.EqualTo(TimeSpan.FromSeconds(2)), "the clock moves with the tokens only");
         Assert.That(result.DecodeTokensPerSecond, Is.EqualTo(0.5));
-        Assert.That(tokens, Is.EqualTo(5));
     }
 
     [Test]
     public async Task WaitingRequestsAreServedInOrderAndMayBeCancelledOrExpireMeanwhile()
     {
         var clock = new ManualClock();
-        using var scheduler = Open(clock: clock);
-        using var hold = new ManualResetEventSlim();
-        using var started = new ManualResetEventSlim();
+        using var steps = new SteppedModel("mamba-f32", new() { MaxSequences = 1 }, clock);
         using var cancel = new CancellationTokenSource();
-        List<string> order = [];
-        var first = scheduler.GenerateAsync(Story with { MaxTokens = 2 }, _ =>
-        {
-            order.Add("first");
-            started.Set();
-            hold.Wait();
-        });
-        started.Wait();
-        var cancelled = scheduler.GenerateAsync(Story, _ => order.Add("cancelled"), cancel.Token);
-        var expired = scheduler.GenerateAsync(Story with { Deadline = TimeSpan.FromSeconds(3) }, _ => order.Add("expired"));
-        var last = scheduler.GenerateAsync(Story with { MaxTokens = 1 }, _ => order.Add("last"));
-        Assert.That(scheduler.Pending, Is.EqualTo(4));
+        ConcurrentQueue<string> order = [];
+        var first = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 2 }, _ => order.Enqueue("first"));
+        steps.Await(1);
+        var cancelled = steps.Scheduler.GenerateAsync(Story, _ => order.Enqueue("cancelled"), cancel.Token);
+        var expired = steps.Scheduler.GenerateAsync(Story with { Deadline = TimeSpan.FromSeconds(3) }, _ => order.Enqueue("expired"));
+        var last = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 1 }, _ => order.Enqueue("last"));
+        Assert.That(steps.Scheduler.Pending, Is.EqualTo(4));
         await cancel.CancelAsync();
         clock.Advance(TimeSpan.FromSeconds(3));
-        Assert.That((await cancelled).FinishReason, Is.EqualTo(FinishReason.Cancelled));
+        Assert.That((await cancelled).FinishReason, Is.EqualTo(FinishReason.Cancelled), "while the model is held up");
         Assert.That((await expired).FinishReason, Is.EqualTo(FinishReason.Deadline));
+        Assert.That(steps.Scheduler.Pending, Is.EqualTo(2));
         Assert.That(first.IsCompleted, Is.False);
-        hold.Set();
+        steps.RunFreely();
         Assert.That((await first).GeneratedTokens, Is.EqualTo(2));
         Assert.That((await last).GeneratedTokens, Is.EqualTo(1));
         Assert.That(order.Distinct(), Is.EqualTo(new[] { "first", "last" }));
-        Assert.That(scheduler.Pending, Is.Zero);
+        Assert.That(steps.Scheduler.Pending, Is.Zero);
     }
 
     [Test]
     public async Task AFullQueueRefusesAndLaterAcceptsAgain()
     {
-        using var scheduler = Open(queueLimit: 1);
-        using var hold = new ManualResetEventSlim();
-        using var started = new ManualResetEventSlim();
-        var first = scheduler.GenerateAsync(Story with { MaxTokens = 1 }, _ =>
-        {
-            started.Set();
-            hold.Wait();
-        });
-        started.Wait();
-        var second = scheduler.GenerateAsync(Story with { MaxTokens = 1 });
-        Assert.That(() => scheduler.GenerateAsync(Story), Throws.InstanceOf<QueueFullException>());
-        hold.Set();
+        using var steps = new SteppedModel("mamba-f32", new() { MaxSequences = 1, QueueLimit = 1 });
+        var first = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 1 });
+        var second = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 1 });
+        Assert.That(
+            () => steps.Scheduler.GenerateAsync(Story),
+            Throws.InstanceOf<QueueFullException>().With.Message.Contains("Try again in 1 s").And.Property("RetryAfter").EqualTo(TimeSpan.FromSeconds(1)));
+        steps.RunFreely();
         await first;
         await second;
-        Assert.That((await scheduler.GenerateAsync(Story with { MaxTokens = 1 })).GeneratedTokens, Is.EqualTo(1));
+        Assert.That((await steps.Scheduler.GenerateAsync(Story with { MaxTokens = 1 })).GeneratedTokens, Is.EqualTo(1));
     }
 
     [Test]
@@ -170,7 +156,7 @@ public sealed class SchedulerTests
     [Test]
     public async Task DisposingEndsWhatRunsAndWhatWaits()
     {
-        var scheduler = Open();
+        var scheduler = new Scheduler(Golden.Open("mamba-f32").Load(), new() { MaxSequences = 1 });
         using var started = new ManualResetEventSlim();
         var running = scheduler.GenerateAsync(Story with { MaxTokens = 10_000_000 }, _ => started.Set());
         var waiting = scheduler.GenerateAsync(Story);
@@ -181,6 +167,5 @@ public sealed class SchedulerTests
         Assert.That(() => scheduler.GenerateAsync(Story), Throws.InstanceOf<ObjectDisposedException>());
     }
 
-    private static Scheduler Open(string model = "mamba-f32", int queueLimit = 64, TimeProvider? clock = null) =>
-        new(Golden.Open(model).Load(), queueLimit, clock);
+    private static Scheduler Open(string model = "mamba-f32") => new(Golden.Open(model).Load());
 }

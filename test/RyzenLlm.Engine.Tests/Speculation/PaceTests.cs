@@ -15,7 +15,8 @@ public class PaceTests
             var (pass, row, draft) = (0.1 + random.NextDouble(), random.NextDouble() / 2, random.NextDouble() / 3);
             var best = Enumerable.Range(0, chances.Length + 1).MaxBy(n => (1 + chances[..n].Sum()) / (pass + draft + (n * row)));
 
-            Assert.That(Pace.Guesses(chances, pass, row, draft), Is.EqualTo(best));
+            var passes = Enumerable.Range(0, chances.Length + 1).Select(n => pass + (n * row)).ToArray();
+            Assert.That(Pace.Guesses(chances, passes, draft), Is.EqualTo(best));
         }
     }
 
@@ -30,7 +31,7 @@ public class PaceTests
         }
 
         Assert.That(costs.Plain, Is.EqualTo(0.05).Within(1e-6));
-        Assert.That(costs.Row, Is.EqualTo(0.004).Within(1e-4));
+        Assert.That(costs.Row(1), Is.EqualTo(0.004).Within(1e-4));
         costs.Record(1, 60);
         Assert.That(costs.Plain, Is.LessThan(0.06), "one interruption changes little");
     }
@@ -98,10 +99,12 @@ public class PaceTests
             speculator.Begin(100, new HashSet<int>(), null);
             while (text.Count <= tokens)
             {
-                var count = speculator.Guess(text.ToArray(), 1, tokens - text.Count, 0, tokens - text.Count + 1, order);
+                var count = speculator.Guess(text.ToArray(), 1, tokens - text.Count, 0, tokens - text.Count + 1, PassShare.Alone, order);
                 FirstRows = FirstRows == 0 ? 1 + count : FirstRows;
-                _now += 1 + (rowCost * count);
-                speculator.OpenStep(1 + count);
+                var seconds = 1 + (rowCost * count);
+                _now += seconds;
+                costs.Record(1 + count, seconds);
+                speculator.OpenStep(1 + count, seconds);
                 var rows = order[..count].ToHashSet();
                 for (var node = DraftTree.Root; ;)
                 {

@@ -46,6 +46,7 @@ internal static class Streams
             batch.Clear();
             decoder.AddRows(batch);
             model.Forward(batch);
+            speculator?.Costs.Record(batch.Count, batch.Seconds);
             while (decoder.TakeLogits(batch, out _))
             {
             }

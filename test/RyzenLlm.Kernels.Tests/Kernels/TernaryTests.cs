@@ -28,10 +28,10 @@ public sealed unsafe class TernaryTests(string path)
         Check(type, k, fill, rows: k <= 512 ? 67 : 3);
 
     [Test]
-    public void MatMulTernary_BlocksOfDifferentScale_OneSumPerRun([Values(QuantType.TQ1_0, QuantType.TQ2_0)] QuantType type)
+    public void MatMulTernary_BlocksOfDifferentScale_OneSumPerRun([Values(QuantType.TQ1_0, QuantType.TQ2_0)] QuantType type, [Values(6, 30)] int n)
     {
         var kernels = Paths.Get(path);
-        const int Blocks = 7, Rows = 9, N = 6, K = 256 * Blocks;
+        const int Blocks = 7, Rows = 35, K = 256 * Blocks;
         float[] scales = [0.5f, 0.5f, 0.25f, 0f, 0.25f, 0.5f, 2f];
         var random = new Random(5);
         var digits = Enumerable.Range(0, Rows * K).Select(_ => random.Next(-1, 2)).ToArray();
@@ -46,12 +46,12 @@ public sealed unsafe class TernaryTests(string path)
         // Row 4 has one scale throughout, as in trained models.
         var values = digits.Select((d, i) => d * (i / K == 4 ? 0.5f : scales[i % K / 256])).ToArray();
         var w = WeightMatrix.Encode("w", type, Rows, K, values);
-        var x = Activations(random, N, K, Fill.Random);
-        using var q = new QuantizedRows(N, K);
-        using var y = new NativeBuffer<float>(N * Rows);
-        Quantize(kernels, x, N, K, q);
-        kernels.MatMulTernary(w, 0, Rows, q.Values, q.Stride, q.Multipliers, q.Sums, N, y.Pointer, Rows);
-        for (var t = 0; t < N; t++)
+        var x = Activations(random, n, K, Fill.Random);
+        using var q = new QuantizedRows(n, K);
+        using var y = new NativeBuffer<float>(n * Rows);
+        Quantize(kernels, x, n, K, q);
+        kernels.MatMulTernary(w, 0, Rows, q.Values, q.Stride, q.Multipliers, q.Sums, n, y.Pointer, Rows);
+        for (var t = 0; t < n; t++)
         {
             for (var m = 0; m < Rows; m++)
             {
@@ -73,7 +73,7 @@ public sealed unsafe class TernaryTests(string path)
         const int K = 768, Rows = 131;
         var random = new Random(8);
         var w = Matrix(type, Rows, K, random, Fill.Random, out _);
-        for (var n = 1; n <= 17; n++)
+        foreach (var n in (int[])[.. Enumerable.Range(1, 17), 24, 25, 31, 129, 150])
         {
             var x = Activations(random, n, K, Fill.Random).Select(v => v * 0.0173f).ToArray();
             using var q = new QuantizedRows(n, K);
@@ -163,7 +163,7 @@ public sealed unsafe class TernaryTests(string path)
         var kernels = Paths.Get(path);
         var random = new Random((k * 31) + (int)type);
         var w = Matrix(type, rows, k, random, fill, out var digits);
-        foreach (var n in (int[])[1, 2, 3, 4, 7, 8, 17])
+        foreach (var n in (int[])[1, 2, 3, 4, 7, 8, 17, 27])
         {
             var x = Activations(random, n, k, fill);
             using var q = new QuantizedRows(n, k);

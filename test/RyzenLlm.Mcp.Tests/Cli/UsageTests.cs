@@ -10,6 +10,7 @@ public sealed class UsageTests
     [TestCase("eval --model mamba-f32 --tokens a --out b --kernels sse", "'sse'")]
     [TestCase("generate hello --max-tokens many", "'many'")]
     [TestCase("bench -t 1,x", "-t is '1,x'")]
+    [TestCase("bench --at 1000,0", "--at is '1000,0' but must be numbers from 1")]
     [TestCase("serve --set Engine", "expected KEY=VALUE")]
     [TestCase("memory recall", "Give a question, or --queries FILE --out FILE")]
     [TestCase("memory recall x --queries q.jsonl", "not both")]

@@ -8,7 +8,7 @@ public sealed class VerbTests
 {
     private static readonly string[] BenchKeys =
     [
-        "model", "threads", "prompt_tokens", "decode_tokens", "prompt_tokens_per_second", "decode_tokens_per_second", "load_seconds", "peak_memory_bytes",
+        "model", "threads", "prompt_tokens", "decode_tokens", "prompt_tokens_per_second", "decode_tokens_per_second", "load_seconds", "first_token_seconds", "peak_memory_bytes",
     ];
 
     private string _folder = null!;
@@ -135,6 +135,29 @@ public sealed class VerbTests
             Assert.That(run.GetProperty("decode_tokens_per_second").GetDouble(), Is.GreaterThan(0));
             Assert.That(run.GetProperty("peak_memory_bytes").GetInt64(), Is.GreaterThan(10_000_000));
         }
+    }
+
+    [Test]
+    public async Task BenchAtPositionsWithRooflineComparesBytesWithTheReadBandwidth()
+    {
+        var json = await Json("bench", "--model", "rwkv7-f32", "-n", "3", "-t", "1", "-r", "2", "--at", "5,40", "--roofline", "--json");
+        Assert.That(json.EnumerateArray().Select(e => e.GetProperty("prompt_tokens").GetInt32()), Is.EqualTo(new[] { 5, 40 }));
+        Assert.That(json[0].GetProperty("ratio_to_first_position").GetDouble(), Is.EqualTo(1));
+        foreach (var place in json.EnumerateArray())
+        {
+            Assert.That(place.TryGetProperty("prompt_tokens_per_second", out _), Is.False);
+            var roofline = place.GetProperty("roofline");
+            Assert.That(
+                roofline.EnumerateObject().Select(p => p.Name),
+                Is.EqualTo(new[] { "bytes_per_token", "achieved_gb_per_second", "read_gb_per_second", "percent_of_read" }));
+            Assert.That(roofline.GetProperty("bytes_per_token").GetDouble(), Is.EqualTo(json[0].GetProperty("roofline").GetProperty("bytes_per_token").GetDouble()));
+            Assert.That(roofline.GetProperty("bytes_per_token").GetDouble(), Is.InRange(10_000, 10_000_000));
+            Assert.That(roofline.GetProperty("percent_of_read").GetDouble(), Is.GreaterThan(0));
+        }
+
+        var (code, table, _) = await BuiltProgram.RunAsync(["bench", "--model", "bitnet-b158-tq2_0", "-p", "4", "-n", "2", "-r", "1", "--roofline"]);
+        Assert.That(code, Is.Zero);
+        Assert.That(table, Does.Contain("bytes/token").And.Contain("of read"));
     }
 
     [Test]

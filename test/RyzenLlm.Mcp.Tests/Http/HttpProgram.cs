@@ -18,7 +18,7 @@ internal sealed class HttpProgram : IAsyncDisposable
     /// <summary>The owner's tenant, but only the scopes recall and models.</summary>
     public const string Reader = "reader-0123456789abcdef012345678";
 
-    private static readonly TimeSpan Hang = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan Hang = TimeSpan.FromSeconds(60);
     private readonly Process _process;
     private readonly List<string> _errors;
 
@@ -106,14 +106,34 @@ internal sealed class HttpProgram : IAsyncDisposable
     /// <param name="era">Protocol version.</param>
     /// <param name="token">Its token.</param>
     /// <param name="sse">Whether it speaks the older transport.</param>
-    public Task<McpClient> ConnectAsync(string era, string token = Owner, bool sse = false) => McpClient.CreateAsync(
+    /// <param name="connections">Its connections; its own if null.</param>
+    public Task<McpClient> ConnectAsync(string era, string token = Owner, bool sse = false, HttpClient? connections = null) => McpClient.CreateAsync(
         new HttpClientTransport(new HttpClientTransportOptions
         {
             Endpoint = new Uri(Address, sse ? "/mcp/sse" : "/mcp"),
             TransportMode = sse ? HttpTransportMode.Sse : HttpTransportMode.StreamableHttp,
             AdditionalHeaders = new Dictionary<string, string> { ["Authorization"] = $"Bearer {token}" },
-        }),
+        }, connections ?? new HttpClient(), ownsHttpClient: true),
         new McpClientOptions { ProtocolVersion = era });
+
+    /// <summary>What the status page would be told.</summary>
+    public async Task<JsonElement> StatusAsync(string token = Owner)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, "/api/status");
+        request.Headers.Authorization = new("Bearer", token);
+        using var answer = await Http.SendAsync(request);
+        return JsonDocument.Parse(await answer.EnsureSuccessStatusCode().Content.ReadAsStringAsync()).RootElement;
+    }
+
+    /// <summary>Waits until this many requests wait for models or are in work.</summary>
+    public async Task WaitForPendingAsync(int requests)
+    {
+        using var hang = new CancellationTokenSource(Hang);
+        while ((await StatusAsync()).GetProperty("models").EnumerateArray().Sum(m => m.GetProperty("pending").GetInt32()) != requests)
+        {
+            hang.Token.ThrowIfCancellationRequested();
+        }
+    }
 
     /// <summary>A message to the protocol's endpoint.</summary>
     public static HttpRequestMessage Post(HttpContent content, string? token = Owner, string path = "/mcp")

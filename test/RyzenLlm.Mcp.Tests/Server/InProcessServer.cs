@@ -20,7 +20,9 @@ internal sealed class InProcessServer : IAsyncDisposable
     /// <summary>Starts both.</summary>
     /// <param name="era">Protocol version that the client asks for.</param>
     /// <param name="change">Changes the settings of the tests.</param>
-    public static async Task<InProcessServer> StartAsync(string era, Func<AppSettings, AppSettings>? change = null)
+    /// <param name="client">What the client can do.</param>
+    /// <param name="tasks">Changes which calls become tasks.</param>
+    public static async Task<InProcessServer> StartAsync(string era, Func<AppSettings, AppSettings>? change = null, McpClientOptions? client = null, Action<CallTasks>? tasks = null)
     {
         var settings = new AppSettings
         {
@@ -42,9 +44,12 @@ internal sealed class InProcessServer : IAsyncDisposable
             .AddRyzenLlm(settings, new ModelLibrary(settings.Models, [Repository.Models]))
             .WithStreamServerTransport(toServer.Reader.AsStream(), toClient.Writer.AsStream());
         var host = builder.Build();
+        tasks?.Invoke(host.Services.GetRequiredService<CallTasks>());
         await host.StartAsync();
         var transport = new StreamClientTransport(toServer.Writer.AsStream(), toClient.Reader.AsStream());
-        return new(host, await McpClient.CreateAsync(transport, new McpClientOptions { ProtocolVersion = era }));
+        client ??= new();
+        client.ProtocolVersion = era;
+        return new(host, await McpClient.CreateAsync(transport, client));
     }
 
     public async ValueTask DisposeAsync()

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Resources;
 
 namespace RyzenLlm.Mcp.Tests.Server;
 
@@ -15,6 +16,18 @@ public sealed class ManifestTests
         var listed = (await server.Client.ListToolsAsync()).Select(t => t.Name);
         var declared = Manifest.GetProperty("tools").EnumerateArray().Select(t => t.GetProperty("name").GetString());
         Assert.That(declared, Is.EqualTo(listed));
+    }
+
+    [Test]
+    public void ThePromptsAreThoseOfTheServer()
+    {
+        var declared = Manifest.GetProperty("prompts").EnumerateArray().Select(p => (
+            p.GetProperty("name").GetString(),
+            p.GetProperty("description").GetString(),
+            string.Join(' ', p.GetProperty("arguments").EnumerateArray().Select(a => a.GetString())),
+            p.GetProperty("text").GetString()));
+        Assert.That(declared, Is.EqualTo(TextPrompt.All.Select(p => (
+            p.ProtocolPrompt.Name, p.ProtocolPrompt.Description, string.Join(' ', p.ProtocolPrompt.Arguments!.Select(a => a.Name)), p.Text))));
     }
 
     [Test]

@@ -27,6 +27,7 @@ public sealed class ToolTests(string era)
     {
         Assert.That(_server.Client.NegotiatedProtocolVersion, Is.EqualTo(era));
         Assert.That(_server.Client.ServerInfo?.Name, Is.EqualTo("ryzenllm"));
+        Assert.That(_server.Client.ServerInstructions, Has.Length.LessThan(2048), "hosts cut longer ones");
         Assert.That(_server.Client.ServerInstructions, Does.Contain("generate").And.Contain("model-select").And.Contain("recall-context").And.Contain("store-context"));
         var tools = await _server.Client.ListToolsAsync();
         Assert.That(tools.Select(t => t.Name), Is.EqualTo(Tools));
@@ -86,7 +87,7 @@ public sealed class ToolTests(string era)
     }
 
     [TestCase("generate", "{}", "prompt is missing")]
-    [TestCase("generate", """{"prompt":""}""", "prompt is \"\" but must be a text of 1")]
+    [TestCase("generate", """{"prompt":""}""", "prompt is missing: it must be a text of at least 1")]
     [TestCase("generate", """{"prompt":"x","temprature":1}""", "no argument 'temprature'; arguments are: prompt, model")]
     [TestCase("generate", """{"prompt":"x","temperature":11,"top_p":"high"}""", "temperature is 11 but must be a number from 0 to 10. top_p is \"high\"")]
     [TestCase("generate", """{"prompt":"x","max_tokens":1.5}""", "max_tokens is 1.5 but must be a whole number")]

@@ -2,30 +2,31 @@ namespace RyzenLlm.Engine.Decoding.Speculation;
 
 /// <summary>The decisions of speculation, as pure functions of estimated chances and measured seconds.</summary>
 /// <remarks>
-/// A step yields 1 token and one more for every accepted guess. Its length is chosen so that tokens per second are highest, which
-/// includes drafting nothing.
+/// A step yields a token per sequence and one more for every accepted guess. Its length is chosen so that tokens per second are highest, those
+/// of the other sequences in the step included, which may mean guessing nothing.
 /// </remarks>
 public static class Pace
 {
     /// <summary>How many guesses are worth verifying.</summary>
     /// <param name="probabilities">Chance of each guess to be accepted, descending, so that a prefix is closed under parents.</param>
-    /// <param name="passSeconds">The forward pass without guesses.</param>
-    /// <param name="rowSeconds">What each guess adds to it.</param>
+    /// <param name="passSeconds">The forward pass with 0, 1, 2, ... guesses; one value more than there are guesses.</param>
     /// <param name="draftSeconds">What drafting took already.</param>
-    /// <returns>A length between 0 and that of <paramref name="probabilities"/>.</returns>
-    public static int Guesses(ReadOnlySpan<double> probabilities, double passSeconds, double rowSeconds, double draftSeconds)
+    /// <param name="sequences">Sequences that get a token from the pass, this one included.</param>
+    /// <returns>A length between 0 and that of <paramref name="probabilities"/>, the shortest of equals.</returns>
+    public static int Guesses(ReadOnlySpan<double> probabilities, ReadOnlySpan<double> passSeconds, double draftSeconds, int sequences = 1)
     {
-        var (tokens, seconds) = (1.0, passSeconds + draftSeconds);
-        var count = 0;
-
-        // As the chances descend, the ratio rises while a guess alone beats it and falls from then on.
-        while (count < probabilities.Length && probabilities[count] * seconds > rowSeconds * tokens)
+        var (best, tokens) = (0, (double)sequences);
+        var rate = tokens / (passSeconds[0] + draftSeconds);
+        for (var i = 0; i < probabilities.Length; i++)
         {
-            tokens += probabilities[count++];
-            seconds += rowSeconds;
+            tokens += probabilities[i];
+            if (tokens > rate * (passSeconds[i + 1] + draftSeconds))
+            {
+                (best, rate) = (i + 1, tokens / (passSeconds[i + 1] + draftSeconds));
+            }
         }
 
-        return count;
+        return best;
     }
 
     /// <summary>Whether a token expected to be accepted with this chance is worth drafting and verifying.</summary>

@@ -36,18 +36,19 @@ public sealed class Speculator : IDisposable
     private readonly TimeProvider _clock;
     private readonly int? _guesses;
     private readonly long _begun;
-    private long _forwardStarted;
     private double _draftSeconds;
-    private double _decodeSeconds;
-    private double _balance; // seconds won so far
+    private double _decodeSeconds; // spent on steps
+    private double _plainSeconds;  // what their tokens would have taken without guesses
+    private double _spent;         // on the present step
+    private double _balance;       // seconds won so far
     private double _overhead; // running average of what drafting takes
     private int _sincePlain;
     private int _sinceVerify;
     private int _trial = FirstTrial;
     private int _pause;
     private int _resting;     // steps until the drafts are asked again
-    private int _others;     // rows of other sequences in the last pass
-    private int _rows;       // own rows in the present one
+    private PassShare _share = PassShare.Alone;
+    private int _rows;       // own rows in the present pass
     private int _guessed;    // those of them that are guesses
     private int _tokens;     // tokens of the present step
     private bool _asked;      // whether the drafts were asked before the present step
@@ -86,7 +87,7 @@ public sealed class Speculator : IDisposable
         VerifySteps = VerifySteps,
         Steps = Steps,
         TokensPerStep = Steps > 0 ? (double)(Steps + Accepted) / Steps : 0,
-        SpeedUp = _costs.Plain > 0 && _decodeSeconds > 0 ? (Steps + Accepted) * _costs.Plain / _decodeSeconds : null,
+        SpeedUp = _plainSeconds + Gain() is var plain and > 0 && _decodeSeconds > 0 ? plain / _decodeSeconds : null,
     };
 
     /// <inheritdoc/>
@@ -101,6 +102,9 @@ public sealed class Speculator : IDisposable
     /// <summary>How many of the largest logits the drafts look at.</summary>
     internal int ObservedLogits { get; }
 
+    /// <summary>What it knows of the target's passes; recorded by whoever runs them.</summary>
+    internal StepCosts Costs => _costs;
+
     /// <summary>The guesses of the present step.</summary>
     internal DraftTree Tree { get; private set; } = null!;
 
@@ -113,37 +117,33 @@ public sealed class Speculator : IDisposable
     /// <param name="depth">Tokens that may follow beyond the next one.</param>
     /// <param name="state">State of the constraint.</param>
     /// <param name="remaining">Tokens that may be generated.</param>
+    /// <param name="share">Who else is served by the pass.</param>
     /// <param name="chosen">Receives the nodes to verify, most probable first and parents before children; <see cref="DraftTree.Capacity"/> long.</param>
     /// <returns>How many nodes were chosen.</returns>
-    internal int Guess(ReadOnlySpan<int> tokens, int rows, int depth, int state, int remaining, Span<int> chosen)
+    internal int Guess(ReadOnlySpan<int> tokens, int rows, int depth, int state, int remaining, in PassShare share, Span<int> chosen)
     {
         CloseStep();
+        (_share, _rows, _guessed) = (share, rows, 0);
         Tree.Clear(Math.Min(depth, MaxDepth), state, remaining);
         _asked = _resting == 0;
         (_resting, _draftSeconds) = (Math.Max(0, _resting - 1), 0);
-        var count = _asked ? Ask(tokens, chosen) : 0;
+        var count = _asked ? Math.Min(Ask(tokens, chosen), share.Room - rows) : 0;
         _sincePlain = count == 0 ? 0 : _sincePlain;
         _sinceVerify = count > 0 ? 0 : _sinceVerify;
         _guessed = count;
         _rows = rows + count;
-        _forwardStarted = _clock.GetTimestamp();
         return count;
     }
 
     /// <summary>The forward pass is done; a step's tokens follow.</summary>
     /// <param name="rows">Rows of the pass, those of other sequences included.</param>
-    internal void OpenStep(int rows)
+    /// <param name="seconds">What it took.</param>
+    internal void OpenStep(int rows, double seconds)
     {
-        var seconds = _clock.GetElapsedTime(_forwardStarted).TotalSeconds;
-        _others = rows - _rows;
-        if (rows <= DraftTree.Capacity) // a larger one reads a prompt, and tells nothing about decoding
-        {
-            _costs.Record(rows, seconds);
-            _balance -= seconds + _draftSeconds;
-            _decodeSeconds += seconds + _draftSeconds;
-            _open = true;
-        }
-
+        // Of a pass that others had rows in too, the costs tell better than the clock what part of it was caused here.
+        _spent = _draftSeconds + (rows == _rows ? seconds : _costs.Pass(_rows + _share.OtherRows));
+        _decodeSeconds += _spent;
+        _open = true;
         _tokens = 0;
         Steps++;
         Drafted += _guessed;
@@ -172,9 +172,9 @@ public sealed class Speculator : IDisposable
     private int Ask(ReadOnlySpan<int> tokens, Span<int> chosen)
     {
         var started = _clock.GetTimestamp();
-        var pass = _costs.Pass(1 + _others);
+        var pass = PlainPass();
         var lost = _guesses is null && (pass == 0 || _balance < -(pass + (Risk * _clock.GetElapsedTime(_begun).TotalSeconds)));
-        var budget = new DraftBudget(TokenSeconds(pass), _costs.Row, Unlimited: _guesses is not null, Suspended: lost);
+        var budget = new DraftBudget(TokenSeconds(pass), _costs.Row(_rows + _share.OtherRows), Unlimited: _guesses is not null, Suspended: lost);
         foreach (var draft in _drafts)
         {
             draft.Propose(tokens, Tree, budget);
@@ -187,7 +187,7 @@ public sealed class Speculator : IDisposable
             return Math.Min(wanted, Tree.Count);
         }
 
-        var count = lost || ++_sincePlain > PlainInterval ? 0 : Worth(chosen[..Tree.Count], pass);
+        var count = lost || ++_sincePlain > PlainInterval ? 0 : Worth(chosen[..Tree.Count]);
         Rest(count, pass);
         return count > 0 || lost ? count : Try();
     }
@@ -196,7 +196,7 @@ public sealed class Speculator : IDisposable
     private void Rest(int count, double pass)
     {
         _overhead += (_draftSeconds - _overhead) / 8;
-        _pause = count > 0 || _overhead <= Overhead * pass ? 0 : Math.Clamp(2 * _pause, 1, LongestPause);
+        _pause = count > 0 || _overhead * _share.Sequences <= Overhead * pass ? 0 : Math.Clamp(2 * _pause, 1, LongestPause);
         _resting = _pause;
     }
 
@@ -216,26 +216,37 @@ public sealed class Speculator : IDisposable
     {
         if (_open)
         {
-            _balance += _tokens * _costs.Pass(1 + _others);
+            var gain = Gain();
+            _plainSeconds += gain;
+            _balance += gain - _spent;
             _open = false;
         }
     }
+
+    // What the tokens of the open step would have taken without guesses. A further token is worth its part of a pass.
+    private double Gain() => _open ? PlainPass() * (1 + ((_tokens - 1.0) / _share.Sequences)) : 0;
+
+    // The pass without the guesses of this sequence.
+    private double PlainPass() => _costs.Pass(Math.Max(1, _rows - _guessed) + _share.OtherRows);
 
     // What a token takes at the better of the plain and the present pace.
     private double TokenSeconds(double pass)
     {
         var tokens = Steps + Accepted;
-        return tokens > 0 && _decodeSeconds > 0 ? Math.Min(pass, _decodeSeconds / tokens) : pass;
+        return _share.Sequences > 1 || tokens == 0 || _decodeSeconds == 0 ? pass / _share.Sequences : Math.Min(pass, _decodeSeconds / tokens);
     }
 
-    private int Worth(ReadOnlySpan<int> order, double pass)
+    private int Worth(ReadOnlySpan<int> order)
     {
         Span<double> chances = stackalloc double[DraftTree.Capacity];
+        Span<double> passes = stackalloc double[DraftTree.Capacity + 1];
+        passes[0] = PlainPass();
         for (var i = 0; i < order.Length; i++)
         {
             chances[i] = Tree[order[i]].Probability;
+            passes[i + 1] = _costs.Pass(_rows + _share.OtherRows + i + 1);
         }
 
-        return Pace.Guesses(chances[..order.Length], pass, _costs.Row, _draftSeconds);
+        return Pace.Guesses(chances[..order.Length], passes[..(order.Length + 1)], _draftSeconds, _share.Sequences);
     }
 }
