@@ -44,18 +44,16 @@ public static class Transcript
 
     private static IEnumerable<JsonObject> Array(string path)
     {
-        JsonNode? root;
         try
         {
-            root = JsonNode.Parse(File.ReadAllText(path));
+            JsonNode? root = JsonNode.Parse(File.ReadAllText(path));
+            return (root as JsonArray ?? (root as JsonObject)?["messages"] as JsonArray)?.OfType<JsonObject>()
+                ?? throw new InvalidDataException($"{path} holds neither an array of messages nor an object with \"messages\".");
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException || IsUnreadable(e))
         {
             throw new InvalidDataException($"{path}: {e.Message}", e);
         }
-
-        return (root as JsonArray ?? root?["messages"] as JsonArray)?.OfType<JsonObject>()
-            ?? throw new InvalidDataException($"{path} holds neither an array of messages nor an object with \"messages\".");
     }
 
     private static StoreRequest Messages(string session, string path, IEnumerable<JsonObject> messages)
@@ -63,25 +61,43 @@ public static class Transcript
         var items = new List<Utterance>();
         foreach (JsonObject message in messages)
         {
-            if (TextOf(message["content"]) is not { } text)
+            (string? text, string speaker) = Read(message);
+            if (text is null)
             {
                 throw new InvalidDataException($"{path}, message {items.Count + 1}: there is no \"content\" with text.");
             }
 
             if (text.Length > 0)
             {
-                items.Add(new Utterance { Text = text, Speaker = (string?)message["role"] ?? "", Source = $"{Path.GetFileName(path)}#{items.Count + 1}", Ordinal = 1000L * items.Count });
+                items.Add(new Utterance { Text = text, Speaker = speaker, Source = $"{Path.GetFileName(path)}#{items.Count + 1}", Ordinal = 1000L * items.Count });
             }
         }
 
         return new StoreRequest { Session = session, Items = items };
+
+        (string? Text, string Speaker) Read(JsonObject message)
+        {
+            try
+            {
+                return (TextOf(message["content"]), Text(message["role"]) ?? "");
+            }
+            catch (Exception e) when (IsUnreadable(e))
+            {
+                throw new InvalidDataException($"{path}, message {items.Count + 1}: {e.Message}", e);
+            }
+        }
     }
+
+    // What JsonNode throws, on access, for text that is not valid Unicode and for a name that occurs twice.
+    private static bool IsUnreadable(Exception e) => e is InvalidOperationException or ArgumentException;
+
+    private static string? Text(JsonNode? node) => node is JsonValue value && value.GetValueKind() == JsonValueKind.String ? (string?)value : null;
 
     /// <summary>A string, an MCP content object, or a list of content parts of which the texts count.</summary>
     private static string? TextOf(JsonNode? content) => content switch
     {
-        JsonValue value when value.GetValueKind() == JsonValueKind.String => (string)value!,
-        JsonObject part => (string?)part["text"] ?? "",
+        JsonValue value => Text(value),
+        JsonObject part => Text(part["text"]) ?? "",
         JsonArray parts => string.Join('\n', parts.Select(TextOf).Where(t => !string.IsNullOrEmpty(t))),
         _ => null,
     };

@@ -19,7 +19,7 @@ public sealed unsafe class BitNet : LanguageModel
     private readonly WeightMatrix _embedding;
     private readonly WeightMatrix _output;
     private readonly float* _outputNorm;
-    private readonly double[] _frequencies; // [head size / 2] angle per position
+    private readonly RotaryEmbedding _rotary;
     private readonly WeightVectors _vectors;
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
@@ -64,12 +64,7 @@ public sealed unsafe class BitNet : LanguageModel
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config));
         }
 
-        _frequencies = new double[_config.HeadSize / 2];
-        for (var d = 0; d < _frequencies.Length; d++)
-        {
-            _frequencies[d] = Math.Pow(_config.RopeFreqBase, -2.0 * d / _config.HeadSize) / _config.RopeScalingFactor;
-        }
-
+        _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength);
         _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.Options.KvType, () => ModelFingerprint.Of(file, $"kv {parts.Options.KvType}"));
         _quantized = new(1, Math.Max(n, _config.FeedForwardLength));
         _attend = new(this);
@@ -201,17 +196,10 @@ public sealed unsafe class BitNet : LanguageModel
         Kernels.RmsNorm(_x + at, weight, _config.RmsEpsilon, _config.EmbeddingLength, _h + at);
     }
 
-    // Angles in double: at long positions a float angle has lost its fraction.
     private void AngleRow(int t)
     {
-        var position = _batch.Rows[t].Position;
-        var at = (long)t * _frequencies.Length;
-        for (var d = 0; d < _frequencies.Length; d++)
-        {
-            var (sin, cos) = Math.SinCos(position * _frequencies[d]);
-            _cos[at + d] = (float)cos;
-            _sin[at + d] = (float)sin;
-        }
+        var at = (long)t * _rotary.Pairs;
+        _rotary.Write(_batch.Rows[t].Position, _cos + at, _sin + at);
     }
 
     private void StoreRow(int t)
@@ -227,20 +215,8 @@ public sealed unsafe class BitNet : LanguageModel
         var slot = _cache.Slot(t);
         for (var g = 0; g < kvHeads; g++)
         {
-            Store(k + (g * hd), view.Key(slot, g), hd);
-            Store(v + (g * hd), view.Value(slot, g), hd);
-        }
-    }
-
-    private void Store(float* vector, byte* cached, int hd)
-    {
-        if (_cache.Type == KvType.F16)
-        {
-            Kernels.ToHalf(vector, hd, (ushort*)cached);
-        }
-        else
-        {
-            new Span<float>(vector, hd).CopyTo(new Span<float>(cached, hd));
+            Kernels.ToCache(k + (g * hd), hd, _cache.Type, view.Key(slot, g));
+            Kernels.ToCache(v + (g * hd), hd, _cache.Type, view.Value(slot, g));
         }
     }
 
@@ -301,8 +277,6 @@ public sealed unsafe class BitNet : LanguageModel
         int HeadCount,
         int HeadCountKv,
         float RmsEpsilon,
-        float RopeFreqBase,
-        float RopeScalingFactor,
         bool SquaredRelu,
         bool IsTernary)
     {
@@ -321,8 +295,6 @@ public sealed unsafe class BitNet : LanguageModel
                 heads,
                 file.Size($"{a}.attention.head_count_kv", heads),
                 file.Epsilon($"{a}.attention.layer_norm_rms_epsilon"),
-                file.Positive($"{a}.rope.freq_base", 10000),
-                RopeScaling(file, a),
                 SquaredRelu: a != "bitnet",
                 IsTernary: file.Tensors.Values.Any(t => t.Name.StartsWith("blk.", StringComparison.Ordinal) && KernelSet.IsTernary(t.Type)));
             file.RequireMultiple("embedding_length", config.EmbeddingLength, 2 * heads);
@@ -337,14 +309,6 @@ public sealed unsafe class BitNet : LanguageModel
             return rotated == config.HeadSize
                 ? config
                 : throw new ModelFormatException(file.Path, null, null, $"rope.dimension_count of the head size {config.HeadSize}", $"{rotated}");
-        }
-
-        private static float RopeScaling(GgufFile file, string a)
-        {
-            var factor = file.Positive($"{a}.rope.scaling.factor", 1);
-            return !file.TryGetString($"{a}.rope.scaling.type", out var type) || type is "none" ? 1
-                : type is "linear" ? factor
-                : throw new ModelFormatException(file.Path, null, null, "rope.scaling.type none or linear", ModelFormatException.Quote(type));
         }
     }
 

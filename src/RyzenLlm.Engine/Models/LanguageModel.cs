@@ -84,6 +84,13 @@ public abstract unsafe class LanguageModel : IDisposable
     /// <summary>A fresh sequence at position 0.</summary>
     public abstract Session CreateSession();
 
+    /// <summary>Bytes that a sequence takes when it has that many tokens. From any thread.</summary>
+    public long SessionBytes(int tokens)
+    {
+        using var session = CreateSession();
+        return session.BytesAt(tokens);
+    }
+
     /// <summary>Restores a sequence written by <see cref="Session.Save"/> for the same model.</summary>
     /// <exception cref="InvalidDataException">The data is damaged, of another version, or belongs to another model.</exception>
     public abstract Session LoadSession(Stream source);

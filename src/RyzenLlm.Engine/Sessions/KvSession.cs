@@ -81,6 +81,8 @@ public sealed unsafe class KvSession : Session
         }
     }
 
+    internal override long BytesAt(int tokens) => BlocksFor(Math.Min(tokens, _cache.ContextLength)) * _cache.BlockBytes;
+
     internal override Session Snapshot(int position)
     {
         var copy = Fork();

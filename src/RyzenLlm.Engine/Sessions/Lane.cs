@@ -47,7 +47,10 @@ internal sealed unsafe class Lane(LanePool pool, long length)
 /// <remarks>For one thread, that of the model.</remarks>
 internal sealed class LanePool(long length) : IDisposable
 {
-    private readonly Stack<Lane> _free = new();
+    /// <summary>Lanes held in reserve, enough for the trees that are drafted; what falls free beyond goes back to the system.</summary>
+    private const int MostFree = 24;
+
+    private readonly Stack<Lane> _free = new(MostFree);
     private bool _disposed;
 
     /// <summary>Floats in a lane.</summary>
@@ -62,7 +65,7 @@ internal sealed class LanePool(long length) : IDisposable
     /// <summary>Takes back a lane that nobody owns.</summary>
     public void Return(Lane lane)
     {
-        if (_disposed)
+        if (_disposed || _free.Count == MostFree)
         {
             lane.Free();
         }

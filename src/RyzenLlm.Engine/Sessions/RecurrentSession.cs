@@ -10,6 +10,9 @@ public sealed unsafe class RecurrentSession : Session
     /// <summary>Marks that a session keeps; a further one drops the oldest.</summary>
     public const int MarkLimit = 16;
 
+    // The state before and after a row, those that are kept of a prompt, and some rows of a drafted tree.
+    private const int LanesInUse = 8;
+
     private readonly RecurrentState _state;
     private readonly List<(int Position, Lane Lane)> _marks = new(MarkLimit + 1);
     private readonly List<Lane> _rows = []; // state after each row of the present batch, by ordinal
@@ -84,6 +87,8 @@ public sealed unsafe class RecurrentSession : Session
             throw;
         }
     }
+
+    internal override long BytesAt(int tokens) => LanesInUse * _state.Pool.Length * sizeof(float);
 
     internal override Session Snapshot(int position)
     {

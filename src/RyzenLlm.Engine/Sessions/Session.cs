@@ -92,6 +92,9 @@ public abstract class Session : IDisposable
     /// <summary>Identifies the model, and all else that decides whether a state fits, in saved states.</summary>
     internal abstract byte[] Identity { get; }
 
+    /// <summary>Bytes that a session of this model takes with that many tokens, alone, while it is advanced.</summary>
+    internal abstract long BytesAt(int tokens);
+
     /// <summary>A copy that stands at an earlier position and has no marks: the state alone.</summary>
     /// <exception cref="InvalidOperationException">A recurrent session has no mark there.</exception>
     internal abstract Session Snapshot(int position);

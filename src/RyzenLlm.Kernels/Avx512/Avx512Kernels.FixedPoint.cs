@@ -9,17 +9,18 @@ using V = System.Runtime.Intrinsics.Vector512<float>;
 namespace RyzenLlm.Kernels;
 
 // Q8_0 with 16-bit activations: vpmaddwd of sign-extended weights. |S_b| <= 32 * 128 * 32767 = 1.35e8, so 32-bit sums are exact.
-// One token: 16 blocks of a row at a time, their sums transposed into one vector. Many tokens: 16 rows in lanes, activations broadcast.
+// One token: 16 blocks of a row at a time, their sums transposed into one vector. Many tokens: 32 rows in lanes, activations broadcast.
 internal sealed unsafe partial class Avx512Kernels
 {
-    private const int FixedRows = 16;
+    private const int FixedRows = 32;
     private const int FixedTokens = 8;
+    private const int FixedLanes = 16;
 
     // From here on the transposition of weights is cheaper than doing tokens one by one.
     private const int FixedTileFrom = 6;
 
     // Tokens for which a panel is used before the next rows: their activations stay in the second-level cache.
-    private const int FixedBlockTokens = 96;
+    private const int FixedBlockTokens = 128;
 
     public override bool HasFixedPoint => true;
 
@@ -68,27 +69,70 @@ internal sealed unsafe partial class Avx512Kernels
         GC.KeepAlive(w);
     }
 
+    private interface IFixedStart
+    {
+        /// <summary>Whether the first block of a lane adds to zero instead of to what the lane holds.</summary>
+        static abstract bool OnZeros { get; }
+    }
+
+    private readonly struct FirstBlocks : IFixedStart
+    {
+        public static bool OnZeros => true;
+    }
+
+    private readonly struct LaterBlocks : IFixedStart
+    {
+        public static bool OnZeros => false;
+    }
+
     private static void MultiplyFixedTiles(WeightMatrix w, int begin, int end, int blocks, short* q, float* units, int n, float* y, long ldy)
     {
-        var panel = (short*)Scratch.Take(((long)blocks * FixedRows * ((FixedBlock * sizeof(short)) + sizeof(float))) + (FixedTokens * 16L * FixedRows * sizeof(float)));
-        var scales = (float*)(panel + ((long)blocks * FixedRows * FixedBlock));
+        // Weights and scales of 32 rows, sums of a tile, and the last tokens if they do not fill a tile.
+        var columns = w.Columns;
+        var weights = (long)blocks * FixedRows * FixedBlock * sizeof(short);
+        var lanes = FixedTokens * FixedLanes * FixedRows * sizeof(float);
+        var tail = n % FixedTokens == 0 ? 0 : FixedTokens * (((long)columns * sizeof(short)) + ((long)blocks * sizeof(float)));
+        var panel = (short*)Scratch.Take(weights + ((long)blocks * FixedRows * sizeof(float)) + lanes + tail);
+        var scales = (float*)((byte*)panel + weights);
         var sums = scales + ((long)blocks * FixedRows);
-        for (var block = 0; block < n; block += FixedBlockTokens)
+        var tailUnits = sums + (lanes / sizeof(float));
+        var tailValues = (short*)(tailUnits + ((long)FixedTokens * blocks));
+        new Span<float>(sums, lanes / sizeof(float)).Clear(); // lanes without a block stay zero
+        for (var t = n & -FixedTokens; tail != 0 && t < (n & -FixedTokens) + FixedTokens; t++)
         {
-            var stop = Math.Min(n, block + FixedBlockTokens);
+            // Missing tokens repeat the last one; their sums are not stored.
+            var from = Math.Min(t, n - 1);
+            new Span<short>(q + ((long)from * columns), columns).CopyTo(new(tailValues + ((long)(t % FixedTokens) * columns), columns));
+            new Span<float>(units + ((long)from * blocks), blocks).CopyTo(new(tailUnits + ((long)(t % FixedTokens) * blocks), blocks));
+        }
+
+        for (var block = 0; block < n;)
+        {
+            // Equal blocks: the last one would not repay its panels if it were short.
+            var parts = (n - block + FixedBlockTokens - 1) / FixedBlockTokens;
+            var stop = Math.Min(n, block + ((((n - block + parts - 1) / parts) + FixedTokens - 1) & -FixedTokens));
             for (var first = begin; first < end; first += FixedRows)
             {
                 var rows = Math.Min(FixedRows, end - first);
                 PackFixedPanel(w.Data + (first * w.RowBytes), w.RowBytes, rows, blocks, panel, scales);
                 for (var t = block; t < stop; t += FixedTokens)
                 {
-                    // Missing tokens of the last tile repeat the last one; their sums are not stored.
-                    var tokens = Math.Min(FixedTokens, stop - t);
-                    new Span<float>(sums, FixedTokens * 16 * FixedRows).Clear();
-                    FixedTile(panel, scales, blocks, q + ((long)t * w.Columns), units + ((long)t * blocks), w.Columns, tokens - 1, sums);
-                    StoreFixed(sums, rows, tokens, y + (t * ldy) + first, ldy);
+                    var whole = t + FixedTokens <= n;
+                    var x = whole ? q + ((long)t * columns) : tailValues;
+                    var u = whole ? units + ((long)t * blocks) : tailUnits;
+                    FixedTile<FirstBlocks>(panel, scales, Math.Min(FixedLanes, blocks), x, columns, u, blocks, sums);
+                    for (var b = FixedLanes; b < blocks; b += FixedLanes)
+                    {
+                        FixedTile<LaterBlocks>(
+                            panel + ((long)b * FixedRows * FixedBlock), scales + ((long)b * FixedRows), Math.Min(FixedLanes, blocks - b),
+                            x + ((long)b * FixedBlock), columns, u + b, blocks, sums);
+                    }
+
+                    StoreFixed(sums, rows, Math.Min(FixedTokens, n - t), y + (t * ldy) + first, ldy);
                 }
             }
+
+            block = stop;
         }
     }
 
@@ -198,8 +242,8 @@ internal sealed unsafe partial class Avx512Kernels
     }
 
     /// <summary>
-    /// Sixteen rows as [block][16 pairs of columns][16 rows][2] words and their scales as [block][16 rows]: a 16 x 16 transposition of dwords per block.
-    /// Rows behind the last repeat it.
+    /// 32 rows as [block][16 pairs of columns][32 rows][2] words and their scales as [block][32 rows]: two 16 x 16 transpositions of dwords per
+    /// block. Rows behind the last repeat it; the same columns of the next 32 rows are fetched.
     /// </summary>
     [MethodImpl(Hot)]
     private static void PackFixedPanel(byte* w, long rowBytes, int rows, int blocks, short* panel, float* scales)
@@ -210,43 +254,46 @@ internal sealed unsafe partial class Avx512Kernels
             offsets[r] = Math.Min(r, rows - 1) * rowBytes;
         }
 
-        for (var b = 0; b < blocks; b++, w += 34, panel += FixedRows * FixedBlock, scales += FixedRows)
+        var ahead = FixedRows * rowBytes;
+        for (var b = 0; b < blocks; b++, w += 34, scales += FixedRows)
         {
             for (var r = 0; r < FixedRows; r++)
             {
-                scales[r] = Half(w + offsets[r]);
+                ((int*)scales)[r] = *(short*)(w + offsets[r]);
             }
 
-            // Four rows at a time: pairs j, 4 + j, 8 + j and 12 + j of the rows, one in each quarter.
-            Transpose4(w, offsets, out var a0, out var a1, out var a2, out var a3);
-            Transpose4(w, offsets + 4, out var b0, out var b1, out var b2, out var b3);
-            Transpose4(w, offsets + 8, out var c0, out var c1, out var c2, out var c3);
-            Transpose4(w, offsets + 12, out var d0, out var d1, out var d2, out var d3);
-            StoreQuarters(a0, b0, c0, d0, panel);
-            StoreQuarters(a1, b1, c1, d1, panel + 32);
-            StoreQuarters(a2, b2, c2, d2, panel + 64);
-            StoreQuarters(a3, b3, c3, d3, panel + 96);
-        }
-    }
+            for (var r = b & 1; r < FixedRows; r += 2)
+            {
+                Sse.Prefetch1(w + offsets[r] + ahead + 34); // a line is longer than a block
+            }
 
-    [MethodImpl(Inline)]
-    private static void Transpose4(byte* w, long* offsets, out I pair0, out I pair1, out I pair2, out I pair3)
-    {
-        var r0 = Row(w + offsets[0]);
-        var r1 = Row(w + offsets[1]);
-        var r2 = Row(w + offsets[2]);
-        var r3 = Row(w + offsets[3]);
-        var low = Avx512F.UnpackLow(r0, r1).AsInt64();
-        var high = Avx512F.UnpackHigh(r0, r1).AsInt64();
-        var low2 = Avx512F.UnpackLow(r2, r3).AsInt64();
-        var high2 = Avx512F.UnpackHigh(r2, r3).AsInt64();
-        pair0 = Avx512F.UnpackLow(low, low2).AsInt32();
-        pair1 = Avx512F.UnpackHigh(low, low2).AsInt32();
-        pair2 = Avx512F.UnpackLow(high, high2).AsInt32();
-        pair3 = Avx512F.UnpackHigh(high, high2).AsInt32();
+            for (var half = 0; half < 2; half++, panel += FixedRows)
+            {
+                // Four rows at a time: pairs j, 4 + j, 8 + j and 12 + j of the rows, one in each quarter.
+                var from = offsets + (16 * half);
+                Transpose4(Words(w + from[0]), Words(w + from[1]), Words(w + from[2]), Words(w + from[3]), out var a0, out var a1, out var a2, out var a3);
+                Transpose4(Words(w + from[4]), Words(w + from[5]), Words(w + from[6]), Words(w + from[7]), out var b0, out var b1, out var b2, out var b3);
+                Transpose4(Words(w + from[8]), Words(w + from[9]), Words(w + from[10]), Words(w + from[11]), out var c0, out var c1, out var c2, out var c3);
+                Transpose4(Words(w + from[12]), Words(w + from[13]), Words(w + from[14]), Words(w + from[15]), out var d0, out var d1, out var d2, out var d3);
+                StoreQuarters(a0, b0, c0, d0, panel);
+                StoreQuarters(a1, b1, c1, d1, panel + (2 * FixedRows));
+                StoreQuarters(a2, b2, c2, d2, panel + (4 * FixedRows));
+                StoreQuarters(a3, b3, c3, d3, panel + (6 * FixedRows));
+            }
+
+            panel += (FixedBlock - 2) * FixedRows;
+        }
+
+        // Halves to floats, all at once.
+        scales -= (long)blocks * FixedRows;
+        for (var i = 0L; i < (long)blocks * FixedRows; i += 16)
+        {
+            var halves = Vector512.Load((int*)(scales + i));
+            (((halves << 13) & Vector512.Create(unchecked((int)0x8FFFE000))).AsSingle() * Vector512.Create(HalfScale)).Store(scales + i);
+        }
 
         [MethodImpl(Inline)]
-        static I Row(byte* p) => Avx512BW.ConvertToVector512Int16(Vector256.Load((sbyte*)p + 2)).AsInt32();
+        static I Words(byte* block) => Avx512BW.ConvertToVector512Int16(Vector256.Load((sbyte*)block + 2)).AsInt32();
     }
 
     /// <summary>Quarter k of the four operands, as one vector, to the place of pair 4 k.</summary>
@@ -256,82 +303,98 @@ internal sealed unsafe partial class Avx512Kernels
         var ab = Avx512F.Shuffle4x128(a, b, 0x44);
         var cd = Avx512F.Shuffle4x128(c, d, 0x44);
         Avx512F.Shuffle4x128(ab, cd, 0x88).Store((int*)to);
-        Avx512F.Shuffle4x128(ab, cd, 0xDD).Store((int*)(to + 128));
+        Avx512F.Shuffle4x128(ab, cd, 0xDD).Store((int*)(to + (8 * FixedRows)));
         ab = Avx512F.Shuffle4x128(a, b, 0xEE);
         cd = Avx512F.Shuffle4x128(c, d, 0xEE);
-        Avx512F.Shuffle4x128(ab, cd, 0x88).Store((int*)(to + 256));
-        Avx512F.Shuffle4x128(ab, cd, 0xDD).Store((int*)(to + 384));
+        Avx512F.Shuffle4x128(ab, cd, 0x88).Store((int*)(to + (16 * FixedRows)));
+        Avx512F.Shuffle4x128(ab, cd, 0xDD).Store((int*)(to + (24 * FixedRows)));
     }
 
-    /// <summary>16 rows x 8 tokens over all blocks; sums[token][block % 16][row] take one FMA per block.</summary>
+    /// <summary>32 rows x 8 tokens over up to 16 blocks: sums[token][block][row] take one FMA per block, on zeros where that is said.</summary>
     [MethodImpl(Hot)]
-    private static void FixedTile(short* panel, float* scales, int blocks, short* x, float* units, long ldx, int last, float* sums)
+    private static void FixedTile<TStart>(short* panel, float* scales, int blocks, short* x, long ldx, float* units, long ldu, float* sums)
+        where TStart : struct, IFixedStart
     {
-        var x1 = x + (Math.Min(1, last) * ldx);
-        var x2 = x + (Math.Min(2, last) * ldx);
-        var x3 = x + (Math.Min(3, last) * ldx);
-        var x4 = x + (Math.Min(4, last) * ldx);
-        var x5 = x + (Math.Min(5, last) * ldx);
-        var x6 = x + (Math.Min(6, last) * ldx);
-        var x7 = x + (Math.Min(7, last) * ldx);
-        for (var b = 0; b < blocks; b++, scales += FixedRows)
+        var ldx3 = 3 * ldx;
+        var ldu3 = 3 * ldu;
+        for (var b = 0; b < blocks; b++, scales += FixedRows, units++, sums += FixedRows)
         {
             I a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
-            for (var pair = 0; pair < FixedBlock / 2; pair++, panel += 2 * FixedRows)
+            I b0 = default, b1 = default, b2 = default, b3 = default, b4 = default, b5 = default, b6 = default, b7 = default;
+            var x4 = x + (4 * ldx);
+            for (var end = x + FixedBlock; x < end; x += 2, x4 += 2, panel += 2 * FixedRows)
             {
-                var w = Vector512.Load(panel);
-                var k = (b * FixedBlock) + (2 * pair);
-                a0 += MultiplyPair(w, x + k);
-                a1 += MultiplyPair(w, x1 + k);
-                a2 += MultiplyPair(w, x2 + k);
-                a3 += MultiplyPair(w, x3 + k);
-                a4 += MultiplyPair(w, x4 + k);
-                a5 += MultiplyPair(w, x5 + k);
-                a6 += MultiplyPair(w, x6 + k);
-                a7 += MultiplyPair(w, x7 + k);
+                var w0 = Vector512.Load(panel);
+                var w1 = Vector512.Load(panel + FixedRows);
+                MultiplyPair(ref a0, ref b0, w0, w1, x);
+                MultiplyPair(ref a1, ref b1, w0, w1, x + ldx);
+                MultiplyPair(ref a2, ref b2, w0, w1, x + (2 * ldx));
+                MultiplyPair(ref a3, ref b3, w0, w1, x + ldx3);
+                MultiplyPair(ref a4, ref b4, w0, w1, x4);
+                MultiplyPair(ref a5, ref b5, w0, w1, x4 + ldx);
+                MultiplyPair(ref a6, ref b6, w0, w1, x4 + (2 * ldx));
+                MultiplyPair(ref a7, ref b7, w0, w1, x4 + ldx3);
             }
 
-            var d = Vector512.Load(scales);
-            var to = sums + (b % 16 * FixedRows);
-            var unit = units + b;
-            AddBlock(a0, d, unit, to);
-            AddBlock(a1, d, unit + (Math.Min(1, last) * (long)blocks), to + (16 * FixedRows));
-            AddBlock(a2, d, unit + (Math.Min(2, last) * (long)blocks), to + (32 * FixedRows));
-            AddBlock(a3, d, unit + (Math.Min(3, last) * (long)blocks), to + (48 * FixedRows));
-            AddBlock(a4, d, unit + (Math.Min(4, last) * (long)blocks), to + (64 * FixedRows));
-            AddBlock(a5, d, unit + (Math.Min(5, last) * (long)blocks), to + (80 * FixedRows));
-            AddBlock(a6, d, unit + (Math.Min(6, last) * (long)blocks), to + (96 * FixedRows));
-            AddBlock(a7, d, unit + (Math.Min(7, last) * (long)blocks), to + (112 * FixedRows));
+            var d0 = Vector512.Load(scales);
+            var d1 = Vector512.Load(scales + 16);
+            var u4 = units + (4 * ldu);
+            AddBlock<TStart>(a0, b0, d0, d1, units, sums);
+            AddBlock<TStart>(a1, b1, d0, d1, units + ldu, sums + (FixedLanes * FixedRows));
+            AddBlock<TStart>(a2, b2, d0, d1, units + (2 * ldu), sums + (2 * FixedLanes * FixedRows));
+            AddBlock<TStart>(a3, b3, d0, d1, units + ldu3, sums + (3 * FixedLanes * FixedRows));
+            AddBlock<TStart>(a4, b4, d0, d1, u4, sums + (4 * FixedLanes * FixedRows));
+            AddBlock<TStart>(a5, b5, d0, d1, u4 + ldu, sums + (5 * FixedLanes * FixedRows));
+            AddBlock<TStart>(a6, b6, d0, d1, u4 + (2 * ldu), sums + (6 * FixedLanes * FixedRows));
+            AddBlock<TStart>(a7, b7, d0, d1, u4 + ldu3, sums + (7 * FixedLanes * FixedRows));
         }
     }
 
     [MethodImpl(Inline)]
-    private static I MultiplyPair(Vector512<short> w, short* x) => Avx512BW.MultiplyAddAdjacent(w, Vector512.Create(*(int*)x).AsInt16());
+    private static void MultiplyPair(ref I a, ref I b, Vector512<short> w0, Vector512<short> w1, short* x)
+    {
+        var v = Vector512.Create(*(int*)x).AsInt16();
+        a += Avx512BW.MultiplyAddAdjacent(w0, v);
+        b += Avx512BW.MultiplyAddAdjacent(w1, v);
+    }
 
     [MethodImpl(Inline)]
-    private static void AddBlock(I sum, V scale, float* unit, float* to) =>
-        Avx512F.FusedMultiplyAdd(Avx512F.ConvertToVector512Single(sum), scale * Vector512.Create(*unit), Vector512.Load(to)).Store(to);
+    private static void AddBlock<TStart>(I a, I b, V d0, V d1, float* unit, float* to)
+        where TStart : struct, IFixedStart
+    {
+        var u = Vector512.Create(*unit);
+        var old0 = TStart.OnZeros ? V.Zero : Vector512.Load(to);
+        var old1 = TStart.OnZeros ? V.Zero : Vector512.Load(to + 16);
+        Avx512F.FusedMultiplyAdd(Avx512F.ConvertToVector512Single(a), d0 * u, old0).Store(to);
+        Avx512F.FusedMultiplyAdd(Avx512F.ConvertToVector512Single(b), d1 * u, old1).Store(to + 16);
+    }
 
     /// <summary>Adds the sixteen lanes of every row and token in the order of SumLanes.</summary>
     [MethodImpl(Hot)]
     private static void StoreFixed(float* sums, int rows, int tokens, float* y, long ldy)
     {
         var spare = stackalloc float[FixedRows];
-        for (var t = 0; t < tokens; t++, sums += 16 * FixedRows)
+        for (var t = 0; t < tokens; t++, sums += FixedLanes * FixedRows)
         {
-            var total = Quarter(sums) + Quarter(sums + (8 * FixedRows)) + (Quarter(sums + (4 * FixedRows)) + Quarter(sums + (12 * FixedRows)));
+            var low = Total(sums);
+            var high = Total(sums + 16);
             if (rows == FixedRows)
             {
-                total.Store(y + (t * ldy));
+                low.Store(y + (t * ldy));
+                high.Store(y + (t * ldy) + 16);
                 continue;
             }
 
-            total.Store(spare);
+            low.Store(spare);
+            high.Store(spare + 16);
             for (var r = 0; r < rows; r++)
             {
                 y[(t * ldy) + r] = spare[r];
             }
         }
+
+        [MethodImpl(Inline)]
+        static V Total(float* p) => Quarter(p) + Quarter(p + (8 * FixedRows)) + (Quarter(p + (4 * FixedRows)) + Quarter(p + (12 * FixedRows)));
 
         [MethodImpl(Inline)]
         static V Quarter(float* p) =>

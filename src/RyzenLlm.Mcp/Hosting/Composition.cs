@@ -71,7 +71,11 @@ internal static class Composition
                 filters
                     .AddCallToolFilter(ToolCalls.Filter)
                     .AddCallToolFilter(ToolAccess.Call)
-                    .AddListToolsFilter(ToolAccess.List);
+                    .AddListToolsFilter(ToolAccess.List)
+                    .AddReadResourceFilter(ToolAccess.Read)
+                    .AddListResourcesFilter(ToolAccess.ListResources)
+                    .AddReadResourceFilter(ResourceFailures.Read)
+                    .AddCompleteFilter(ResourceFailures.Complete);
                 CacheHints.Add(filters);
             });
     }

@@ -44,9 +44,9 @@ internal sealed class Handles<T>(TimeProvider clock, TimeSpan lifetime, int perT
         lock (_lock)
         {
             dropped = [.. Remove(_entries.Where(e => Expired(e.Value)))];
-            var own = _entries.Where(e => e.Value.Owner == owner).OrderBy(e => e.Value.LastUse).ToList();
+            var own = _entries.Where(e => e.Value.Owner == owner.Tenant).OrderBy(e => e.Value.LastUse).ToList();
             dropped.AddRange(Remove(own.Take(own.Count - perTenant + 1)));
-            _entries.Add(name, new(owner, value) { LastUse = clock.GetTimestamp() });
+            _entries.Add(name, new(owner.Tenant, value) { LastUse = clock.GetTimestamp() });
         }
 
         dropped.ForEach(value => forgotten?.Invoke(value));
@@ -58,7 +58,7 @@ internal sealed class Handles<T>(TimeProvider clock, TimeSpan lifetime, int perT
     {
         lock (_lock)
         {
-            if (!_entries.TryGetValue(name, out var entry) || entry.Owner != owner || Expired(entry))
+            if (!_entries.TryGetValue(name, out var entry) || entry.Owner != owner.Tenant || Expired(entry))
             {
                 return null;
             }
@@ -76,9 +76,9 @@ internal sealed class Handles<T>(TimeProvider clock, TimeSpan lifetime, int perT
         return entry.Value.Value;
     });
 
-    private sealed class Entry(Caller owner, T value)
+    private sealed class Entry(string owner, T value)
     {
-        public Caller Owner { get; } = owner;
+        public string Owner { get; } = owner;
 
         public T Value { get; } = value;
 

@@ -21,8 +21,8 @@ internal sealed class Completions(ModelLibrary library, ContextMemory memory)
         {
             ("id", ResourceTemplateReference) => await UnitsAsync(request, u => $"{u.Id}", cancel).ConfigureAwait(false),
             ("scope", _) => await UnitsAsync(request, u => u.Scope, cancel).ConfigureAwait(false),
-            ("name", ResourceTemplateReference { Uri: { } uri }) when uri.StartsWith(ServerResources.ModelScheme, StringComparison.Ordinal) => Models(),
-            ("models", _) => Models(),
+            ("name", ResourceTemplateReference { Uri: { } uri }) when uri.StartsWith(ServerResources.ModelScheme, StringComparison.Ordinal) => Models(request),
+            ("models", _) => Models(request),
             _ => [],
         };
 
@@ -37,11 +37,18 @@ internal sealed class Completions(ModelLibrary library, ContextMemory memory)
         };
     }
 
-    private string[] Models() => [.. library.List().Select(m => m.Name).Order(StringComparer.OrdinalIgnoreCase)];
+    private string[] Models(RequestContext<CompleteRequestParams> request) => !memory.CallerOf(request).Allows(Scopes.Models) ? []
+        : [.. library.List().Select(m => m.Name).Order(StringComparer.OrdinalIgnoreCase)];
 
     private async Task<string[]> UnitsAsync(RequestContext<CompleteRequestParams> request, Func<Memory.Rsu, string> value, CancellationToken cancel)
     {
+        var caller = memory.CallerOf(request);
+        if (!caller.Allows(Scopes.Recall))
+        {
+            return [];
+        }
+
         var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
-        return await open.ListAsync(memory.CallerOf(request).Tenant, top: Units, cancellationToken: cancel).Select(value).Distinct().ToArrayAsync(cancel).ConfigureAwait(false);
+        return await open.ListAsync(caller.Tenant, top: Units, cancellationToken: cancel).Select(value).Distinct().ToArrayAsync(cancel).ConfigureAwait(false);
     }
 }

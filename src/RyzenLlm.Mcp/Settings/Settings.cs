@@ -15,6 +15,9 @@ public sealed record AppSettings
     /// <summary>How models are run.</summary>
     public EngineSettings Engine { get; init; } = new();
 
+    /// <summary>What is kept of earlier requests, so that later ones cost only what is new in them.</summary>
+    public StateSettings States { get; init; } = new();
+
     /// <summary>What a generation does where the request does not say.</summary>
     public GenerationSettings Generation { get; init; } = new();
 
@@ -65,8 +68,8 @@ public sealed record EngineSettings
     [AllowedValues("auto", "portable", "avx2", "avx512")]
     public string Kernels { get; init; } = "auto";
 
-    /// <summary>Element type of key/value caches.</summary>
-    [AllowedValues("f16", "f32")]
+    /// <summary>Element type of key/value caches; i8 takes half the memory of f16 and reads half the bytes per token.</summary>
+    [AllowedValues("f16", "f32", "i8")]
     public string KvType { get; init; } = "f16";
 
     /// <summary>
@@ -74,6 +77,13 @@ public sealed record EngineSettings
     /// </summary>
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";
+
+    /// <summary>
+    /// Memory that models, sequences and kept states may take together: a size such as 6GB, or a share of what the machine or container allows. Whatever would
+    /// exceed it is refused beforehand.
+    /// </summary>
+    [MemorySize]
+    public string MemoryLimit { get; init; } = "80%";
 
     /// <summary>Requests that a model serves at once; each holds the state of its own sequence.</summary>
     [Range(1, 1024)]
@@ -86,6 +96,29 @@ public sealed record EngineSettings
     /// <summary>Tokens that a step of a model computes at most: next tokens of all requests and parts of prompts.</summary>
     [Range(1, 8192)]
     public int StepTokens { get; init; } = 256;
+}
+
+/// <summary>What is kept of earlier requests, so that later ones cost only what is new in them.</summary>
+public sealed record StateSettings
+{
+    /// <summary>Memory for the kept states of each model: a size, or a share of Engine:MemoryLimit; 0 keeps none.</summary>
+    [MemorySize]
+    public string Memory { get; init; } = "15%";
+
+    /// <summary>Disk space for conversations' states: a size, or a share of the space that is free; 0 lets nothing outlive the process.</summary>
+    [MemorySize]
+    public string Disk { get; init; } = "4GB";
+
+    /// <summary>Folder of states and conversations; empty takes ryzenllm/states in the user's cache folder.</summary>
+    public string Folder { get; init; } = "";
+
+    /// <summary>Conversations that are kept for each tenant; beyond it the one unused for longest is forgotten.</summary>
+    [Range(1, 100_000)]
+    public int Conversations { get; init; } = 200;
+
+    /// <summary>Days after its last turn that a conversation is forgotten.</summary>
+    [Range(0.001, 3650.0)]
+    public double ExpireDays { get; init; } = 30;
 }
 
 /// <summary>What a generation does where the request does not say.</summary>

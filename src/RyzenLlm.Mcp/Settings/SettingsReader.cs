@@ -110,6 +110,11 @@ public static class SettingsReader
                 ?? throw Invalid(section, root, $"one of: {string.Join(", ", allowed.Values)}");
         }
 
+        if (property.GetCustomAttribute<MemorySizeAttribute>() is { } size)
+        {
+            return size.IsValid(value) ? value! : throw Invalid(section, root, MemorySize.Expected);
+        }
+
         return value is not null && (property.GetCustomAttribute<RangeAttribute>()?.IsValid(Widen(value)) ?? true)
             ? value
             : throw Invalid(section, root, Describe(property));

@@ -23,6 +23,7 @@ internal sealed class GenerateTool : McpServerTool
     private readonly TimeProvider _clock;
     private readonly LongTexts _texts;
     private readonly ServerActivity _activity;
+    private readonly TenantLimits _limits;
     private readonly Handles<Generation> _unfinished;
 
     private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer. Always needed, except with continue.", "");
@@ -38,7 +39,7 @@ internal sealed class GenerateTool : McpServerTool
     private readonly NumberParameter<double> _repetitionPenalty;
     private readonly NumberParameter<long> _seed;
     private readonly TextListParameter _stop = new("stop", "Texts that end the generation; they are left out.", 16);
-    private readonly TextParameter _schema = new("json_schema", "JSON schema, as a JSON text, that the answer will satisfy.", "");
+    private readonly TextParameter _schema = new("json_schema", "JSON schema, as a JSON text, that the answer will satisfy.", "", maxLength: 100_000);
     private readonly TextParameter _regex = new("regex", "Regular expression that the answer will match as a whole.", "", maxLength: 4096);
     private readonly TextListParameter _choices = new("choices", "The answer will be one of these texts.", 1000);
     private readonly TextParameter _draft = new("draft", "Model of the same vocabulary that guesses ahead; empty takes the one that the model's card names.", "", maxLength: 4096);
@@ -71,9 +72,10 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
     public GenerateTool(
-        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, AutoModel auto, TimeProvider clock, LongTexts texts, ServerActivity activity)
+        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, AutoModel auto, TimeProvider clock, LongTexts texts, ServerActivity activity,
+        TenantLimits limits)
     {
-        (_settings, _library, _models, _memory, _auto, _clock, _texts, _activity) = (settings, library, models, memory, auto, clock, texts, activity);
+        (_settings, _library, _models, _memory, _auto, _clock, _texts, _activity, _limits) = (settings, library, models, memory, auto, clock, texts, activity, limits);
         _unfinished = new(clock, TimeSpan.FromMinutes(30), perTenant: 64);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
@@ -116,6 +118,7 @@ internal sealed class GenerateTool : McpServerTool
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var caller = _memory.CallerOf(request);
+        _limits.CheckTokens(caller.Tenant);
         var isTask = CallTasks.Of(request) is not null;
         var generation = arguments.GetOptional(_continue) is { } handle ? Unfinished(caller, handle, arguments, isTask) : Begin(arguments, caller, isTask);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -131,6 +134,7 @@ internal sealed class GenerateTool : McpServerTool
             // No progress may follow the result: the client has forgotten the token by then.
             await stopping.CancelAsync().ConfigureAwait(false);
             await reporting.ConfigureAwait(false);
+            _limits.Charge(caller.Tenant, progress.Tokens); // also where the answer is not wanted any more
         }
 
         _activity.Answered(result);
@@ -167,6 +171,11 @@ internal sealed class GenerateTool : McpServerTool
 
         var generation = _unfinished.Find(caller, handle)
             ?? throw new ArgumentException("There is nothing to continue under this name: it is wrong or older than 30 minutes. Call generate with the prompt again.");
+        if (generation.Memory is not null)
+        {
+            RequireMemory(caller);
+        }
+
         if (!generation.IsCurrent)
         {
             throw new ArgumentException($"The file of {generation.Model.Name} has changed since, so its text cannot be continued: call generate with the prompt again.");
@@ -175,16 +184,28 @@ internal sealed class GenerateTool : McpServerTool
         return generation with { Asked = generation.Asked with { Deadline = Deadline(arguments, isTask) } };
     }
 
-    private GenerationMemory? Memory(ToolArguments arguments, Caller caller) => arguments.Get(_remember) switch
+    private GenerationMemory? Memory(ToolArguments arguments, Caller caller)
     {
-        RememberParameter.Off => null,
-        var scope => new(
+        var scope = arguments.Get(_remember);
+        if (scope == RememberParameter.Off)
+        {
+            return null;
+        }
+
+        RequireMemory(caller);
+        return new(
             _memory,
             caller,
             scope == RememberParameter.All ? null : scope,
             arguments.GetOptional(_session) ?? _memory.Session,
-            (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget)),
-    };
+            (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget));
+    }
+
+    private static void RequireMemory(Caller caller)
+    {
+        caller.Require(Scopes.Recall);
+        caller.Require(Scopes.Store);
+    }
 
     // Nobody waits for the answer of a task, so only a deadline that was asked for ends it early.
     private TimeSpan Deadline(ToolArguments arguments, bool isTask) =>

@@ -44,7 +44,7 @@ internal sealed class TimeParameter(string name, string description, bool endOfD
 
         if (DateTimeOffset.TryParseExact(text, "yyyy-MM-dd", CultureInfo.InvariantCulture, utc, out var day))
         {
-            return endOfDay ? day.AddDays(1).AddTicks(-1) : day;
+            return endOfDay ? day.AddTicks(TimeSpan.TicksPerDay - 1) : day;
         }
 
         return DateTimeOffset.TryParseExact(text, Forms, CultureInfo.InvariantCulture, utc, out var time) ? time : null;

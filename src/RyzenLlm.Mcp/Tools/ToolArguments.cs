@@ -26,14 +26,7 @@ internal sealed class ToolArguments
             }
             else if (value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined))
             {
-                if (parameter.Read(value) is not { } read)
-                {
-                    problems.Add($"{parameter.Name} is {Shown(value)} but must be {parameter.Expected}.");
-                }
-                else if (!arguments._values.TryAdd(parameter, read))
-                {
-                    problems.Add($"{parameter.Name} is given twice.");
-                }
+                arguments.Take(parameter, value, problems);
             }
         }
 
@@ -100,6 +93,26 @@ internal sealed class ToolArguments
 
     /// <summary>A name without case, dashes and underscores.</summary>
     public static string Plain(string name) => name.Replace("_", "", StringComparison.Ordinal).Replace("-", "", StringComparison.Ordinal).ToLowerInvariant();
+
+    private void Take(ToolParameter parameter, JsonElement value, List<string> problems)
+    {
+        try
+        {
+            if (parameter.Read(value) is not { } read)
+            {
+                problems.Add($"{parameter.Name} is {Shown(value)} but must be {parameter.Expected}.");
+            }
+            else if (!_values.TryAdd(parameter, read))
+            {
+                problems.Add($"{parameter.Name} is given twice.");
+            }
+        }
+        catch (InvalidOperationException)
+        {
+            // What JsonElement throws on reading a string with half a surrogate pair, or bytes that are not UTF-8.
+            problems.Add($"{parameter.Name} holds text that is not valid Unicode; it must be {parameter.Expected}.");
+        }
+    }
 
     private static string Shown(JsonElement value)
     {

@@ -5,6 +5,8 @@ namespace RyzenLlm.Memory.Text;
 /// <summary>Finds what should not be remembered: keys, tokens, passwords and card numbers.</summary>
 public static partial class SecretScan
 {
+    private const int MostRounds = 8;
+
     /// <summary>One finding.</summary>
     /// <param name="Kind">Such as <c>aws-key</c>.</param>
     /// <param name="Start">First character.</param>
@@ -28,25 +30,42 @@ public static partial class SecretScan
         }
 
         found.Sort((a, b) => a.Start != b.Start ? a.Start.CompareTo(b.Start) : b.Length.CompareTo(a.Length));
-        int end = 0;
-        return found.FindAll(s =>
-        {
-            bool free = s.Start >= end;
-            end = Math.Max(end, s.Start + s.Length);
-            return free;
-        });
+        return Joined(found);
     }
 
     /// <summary>Puts <c>[redacted:kind]</c> in the place of every secret.</summary>
     public static string Redact(string text)
     {
+        // With a secret gone, what stood around it may look like another one; few texts need a second round.
         IReadOnlyList<Secret> secrets = Find(text);
-        for (int i = secrets.Count - 1; i >= 0; i--)
+        for (int round = 0; round < MostRounds && secrets.Count > 0; round++, secrets = Find(text))
         {
-            text = string.Concat(text.AsSpan(0, secrets[i].Start), $"[redacted:{secrets[i].Kind}]", text.AsSpan(secrets[i].Start + secrets[i].Length));
+            for (int i = secrets.Count - 1; i >= 0; i--)
+            {
+                text = string.Concat(text.AsSpan(0, secrets[i].Start), $"[redacted:{secrets[i].Kind}]", text.AsSpan(secrets[i].Start + secrets[i].Length));
+            }
         }
 
         return text;
+    }
+
+    // Two that overlap become one that covers both: the end of the second must not stay behind.
+    private static List<Secret> Joined(List<Secret> sorted)
+    {
+        var joined = new List<Secret>(sorted.Count);
+        foreach (Secret secret in sorted)
+        {
+            if (joined.Count > 0 && joined[^1] is var last && secret.Start < last.Start + last.Length)
+            {
+                joined[^1] = last with { Length = Math.Max(last.Length, secret.Start + secret.Length - last.Start) };
+            }
+            else
+            {
+                joined.Add(secret);
+            }
+        }
+
+        return joined;
     }
 
     private static (string Kind, Regex Pattern)[] Patterns() =>
@@ -84,7 +103,7 @@ public static partial class SecretScan
     [GeneratedRegex(@"\bxox[abeprs]-[A-Za-z0-9-]{10,}")]
     private static partial Regex SlackToken();
 
-    [GeneratedRegex(@"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_])*[A-Za-z0-9]{20,}|\bAIza[0-9A-Za-z_-]{35}|\bhf_[A-Za-z0-9]{30,}")]
+    [GeneratedRegex(@"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_])*[A-Za-z0-9]{20,}|\bsk-(?:ant|proj|svcacct|or)-[A-Za-z0-9_-]{20,}|\bAIza[0-9A-Za-z_-]{35}|\bhf_[A-Za-z0-9]{30,}|\bglpat-[A-Za-z0-9_-]{20,}|\bnpm_[A-Za-z0-9]{36}\b|\bpypi-[A-Za-z0-9_-]{50,}")]
     private static partial Regex ApiKey();
 
     [GeneratedRegex(@"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")]
@@ -99,6 +118,6 @@ public static partial class SecretScan
     [GeneratedRegex(@"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:(?!\[redacted:)(?<v>[^\s/@]+)@", RegexOptions.IgnoreCase)]
     private static partial Regex UrlPassword();
 
-    [GeneratedRegex(@"\b(?:api[_ -]?key|access[_ -]?key|secret(?:[_ -]?key)?|auth[_ -]?token|access[_ -]?token|password|passwd|pwd)\b[""']?\s*(?:[:=]|\bis\b)\s*[""']?(?<v>(?=[^\s""']*[\d!@#$%^&*_+/])[^\s""',;]{8,})", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"\b(?:api[_ -]?key|access[_ -]?key|secret(?:[_ -]?key)?|auth[_ -]?token|access[_ -]?token|password|passwd|pwd)\b[""']?\s*(?:[:=]|\bis\b)\s*[""']?(?!\[redacted:[a-z-]+\](?:[\s""',;]|\z))(?<v>(?=[^\s""']*[\d!@#$%^&*_+/])[^\s""',;]{8,})", RegexOptions.IgnoreCase)]
     private static partial Regex Assigned();
 }

@@ -48,11 +48,16 @@ public sealed class ContinuationTests
         Assert.That((result.FinishReason, result.Stop), Is.EqualTo((FinishReason.Deadline, (GenerationStop?)null)));
     }
 
-    // Every call has time for a few tokens only: 1, 2, 3, 1, 2, 3...
+    // Every call has time for a few steps only: 1, 2, 3, 1, 2, 3...
     private static async Task AssertSameInPartsAsync(string model, GenerationRequest request)
     {
         var clock = new ManualClock();
-        using var scheduler = new Scheduler(Golden.Open(model).Load(), clock: clock);
+        var network = Golden.Open(model).Load();
+        using var scheduler = new Scheduler(network, null, clock, batch =>
+        {
+            network.Forward(batch);
+            clock.Advance(TimeSpan.FromSeconds(1));
+        });
         var whole = await scheduler.GenerateAsync(request);
         var text = new StringBuilder();
         var tokens = 0;
@@ -61,13 +66,7 @@ public sealed class ContinuationTests
         do
         {
             var left = (calls++ % 3) + 1;
-            part = await scheduler.GenerateAsync(request with { Deadline = TimeSpan.FromSeconds(left) }, piece =>
-            {
-                if (piece.Token >= 0)
-                {
-                    clock.Advance(TimeSpan.FromSeconds(1));
-                }
-            });
+            part = await scheduler.GenerateAsync(request with { Deadline = TimeSpan.FromSeconds(left) });
             text.Append(part.Text);
             tokens += part.GeneratedTokens;
             Assert.That(part.Stop is not null, Is.EqualTo(part.FinishReason == FinishReason.Deadline));

@@ -45,7 +45,7 @@ public sealed unsafe class FixedPointTests(string path)
     {
         var kernels = Paths.Get(path);
         const int Rows = 35;
-        foreach (var n in k > 2560 ? (int[])[1, 3, 9] : [1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 100])
+        foreach (var n in k > 2560 ? (int[])[1, 3, 9] : [1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 100, 133])
         {
             var (w, x) = Operands(Rows, k, n, saturated);
             using var operand = x;

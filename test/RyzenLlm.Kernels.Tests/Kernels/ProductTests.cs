@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
 
@@ -6,7 +5,7 @@ namespace RyzenLlm.Kernels.Tests.Kernels;
 
 /// <summary>Float products of every format against double sums of the decoded weights.</summary>
 [TestFixtureSource(typeof(Paths), nameof(Paths.All))]
-public sealed unsafe partial class ProductTests(string path)
+public sealed unsafe class ProductTests(string path)
 {
     // Blocked float summation: far below one rounding per addition, a little above one per product.
     private const double Tolerance = 1e-6;
@@ -96,45 +95,6 @@ public sealed unsafe partial class ProductTests(string path)
     }
 
     [Test]
-    public void MatMul_AtTheEndOfReadableMemory_ReadsNothingBehindIt([ValueSource(nameof(Types))] QuantType type)
-    {
-        if (!OperatingSystem.IsLinux())
-        {
-            Assert.Ignore("Needs mmap for a page that cannot be read.");
-        }
-
-        var kernels = Paths.Get(path);
-        const int Rows = 5;
-        foreach (var k in Lengths(type).Where(k => k <= 2560))
-        {
-            var w = Matrix(type, Rows, k, new Random(k));
-            using var guarded = new GuardedCopy(new ReadOnlySpan<byte>(w.Data, checked((int)w.Bytes)));
-            var atEnd = new WeightMatrix("guarded", w.Format, Rows, k, guarded.Pointer, w.Bytes, guarded);
-            foreach (var n in (int[])[1, 3, 6])
-            {
-                using var x = Activations(new Random(n), n * k);
-                using var expected = new NativeBuffer<float>(n * Rows);
-                using var y = new NativeBuffer<float>(n * Rows);
-                kernels.MatMul(w, 0, Rows, x.Pointer, k, n, expected.Pointer, Rows);
-                kernels.MatMul(atEnd, 0, Rows, x.Pointer, k, n, y.Pointer, Rows);
-                Assert.That(y.Span.SequenceEqual(expected.Span), $"{k} columns, {n} tokens");
-                if (KernelSet.IsTernary(type))
-                {
-                    using var q = new QuantizedRows(n, k);
-                    for (var t = 0; t < n; t++)
-                    {
-                        kernels.QuantizeRow(x.Pointer + (t * k), k, q.Values + (t * q.Stride), out q.Multipliers[t], out q.Sums[t]);
-                    }
-
-                    kernels.MatMulTernary(w, 0, Rows, q.Values, q.Stride, q.Multipliers, q.Sums, n, expected.Pointer, Rows);
-                    kernels.MatMulTernary(atEnd, 0, Rows, q.Values, q.Stride, q.Multipliers, q.Sums, n, y.Pointer, Rows);
-                    Assert.That(y.Span.SequenceEqual(expected.Span), $"ternary, {k} columns, {n} tokens");
-                }
-            }
-        }
-    }
-
-    [Test]
     public void Dot_AgreesWithDouble([Range(0, 33)] int k, [Values(0, 1, 3)] int offset)
     {
         var kernels = Paths.Get(path);
@@ -179,37 +139,5 @@ public sealed unsafe partial class ProductTests(string path)
         }
 
         return x;
-    }
-
-    /// <summary>Bytes whose last one is the last of a readable page.</summary>
-    private sealed partial class GuardedCopy : IDisposable
-    {
-        private const int Page = 4096;
-        private readonly byte* _map;
-        private readonly nint _length;
-
-        public GuardedCopy(ReadOnlySpan<byte> bytes)
-        {
-            var pages = (bytes.Length + Page - 1) / Page;
-            _length = (pages + 1) * Page;
-            _map = Map(null, _length, 3, 0x22, -1, 0);
-            Assert.That((nint)_map, Is.Not.EqualTo((nint)(-1)), "mmap");
-            Assert.That(Protect(_map + (pages * Page), Page, 0), Is.Zero, "mprotect");
-            Pointer = _map + (pages * Page) - bytes.Length;
-            bytes.CopyTo(new Span<byte>(Pointer, bytes.Length));
-        }
-
-        public byte* Pointer { get; }
-
-        public void Dispose() => _ = Unmap(_map, _length);
-
-        [LibraryImport("libc", EntryPoint = "mmap")]
-        private static partial byte* Map(void* address, nint length, int protection, int flags, int file, nint offset);
-
-        [LibraryImport("libc", EntryPoint = "mprotect")]
-        private static partial int Protect(byte* address, nint length, int protection);
-
-        [LibraryImport("libc", EntryPoint = "munmap")]
-        private static partial int Unmap(byte* address, nint length);
     }
 }

@@ -18,7 +18,10 @@ internal sealed class HttpProgram : IAsyncDisposable
     /// <summary>The owner's tenant, but only the scopes recall and models.</summary>
     public const string Reader = "reader-0123456789abcdef012345678";
 
-    private static readonly TimeSpan Hang = TimeSpan.FromSeconds(60);
+    /// <summary>The owner's tenant, but only the scope generate.</summary>
+    public const string Writer = "writer-0123456789abcdef012345678";
+
+    private static readonly TimeSpan Hang = TimeSpan.FromMinutes(2);
     private readonly Process _process;
     private readonly List<string> _errors;
 
@@ -94,6 +97,7 @@ internal sealed class HttpProgram : IAsyncDisposable
                 new { name = "owner", token = Owner, tenant = "home", scopes = (string[])["generate", "recall", "store", "forget", "models"] },
                 new { name = "guest", token = Guest, tenant = "guests", scopes = (string[])["generate", "recall", "store", "forget", "models"] },
                 new { name = "reader", token = Reader, tenant = "home", scopes = (string[])["recall", "models"] },
+                new { name = "writer", token = Writer, tenant = "home", scopes = (string[])["generate"] },
             },
         }));
         if (!OperatingSystem.IsWindows())
@@ -106,15 +110,23 @@ internal sealed class HttpProgram : IAsyncDisposable
     /// <param name="era">Protocol version.</param>
     /// <param name="token">Its token.</param>
     /// <param name="sse">Whether it speaks the older transport.</param>
+    /// <param name="options">What it can do.</param>
     /// <param name="connections">Its connections; its own if null.</param>
-    public Task<McpClient> ConnectAsync(string era, string token = Owner, bool sse = false, HttpClient? connections = null) => McpClient.CreateAsync(
+    public Task<McpClient> ConnectAsync(
+        string era, string token = Owner, bool sse = false, McpClientOptions? options = null, HttpClient? connections = null) => McpClient.CreateAsync(
         new HttpClientTransport(new HttpClientTransportOptions
         {
             Endpoint = new Uri(Address, sse ? "/mcp/sse" : "/mcp"),
             TransportMode = sse ? HttpTransportMode.Sse : HttpTransportMode.StreamableHttp,
             AdditionalHeaders = new Dictionary<string, string> { ["Authorization"] = $"Bearer {token}" },
         }, connections ?? new HttpClient(), ownsHttpClient: true),
-        new McpClientOptions { ProtocolVersion = era });
+        WithVersion(options ?? new(), era));
+
+    private static McpClientOptions WithVersion(McpClientOptions options, string era)
+    {
+        options.ProtocolVersion = era;
+        return options;
+    }
 
     /// <summary>What the status page would be told.</summary>
     public async Task<JsonElement> StatusAsync(string token = Owner)

@@ -41,10 +41,12 @@ public sealed class SettingsTests
         }
     }
 
-    [TestCase("Engine:Kernel", "avx2", "Unknown setting Engine:Kernel (on the command line). Settings here are: Threads, Kernels, KvType, Precision, MaxSequences, QueueLimit, StepTokens.")]
-    [TestCase("Motor:Threads", "1", "Unknown setting Motor (on the command line). Sections are: Models, Engine, Generation, Memory, Server, Telemetry, Log.")]
+    [TestCase("Engine:Kernel", "avx2", "Unknown setting Engine:Kernel (on the command line). Settings here are: Threads, Kernels, KvType, Precision, MemoryLimit, MaxSequences, QueueLimit, StepTokens.")]
+    [TestCase("Motor:Threads", "1", "Unknown setting Motor (on the command line). Sections are: Models, Engine, States, Generation, Memory, Server, Telemetry, Log.")]
     [TestCase("Engine:Kernels", "sse", "Setting Engine:Kernels (on the command line) is 'sse' but must be one of: auto, portable, avx2, avx512.")]
     [TestCase("Engine:Threads", "many", "must be a whole number from 0, at most 1024")]
+    [TestCase("Engine:MemoryLimit", "much", "must be a size such as 500MB or 2GB, or a share such as 80%")]
+    [TestCase("States:Memory", "120%", "States:Memory (on the command line) is '120%' but must be a size")]
     [TestCase("Generation:TopP", "0", "must be a number above 0, at most 1")]
     [TestCase("Generation:TopP", "1.01", "must be a number above 0, at most 1")]
     [TestCase("Generation:TopK", "-1", "must be a whole number from 0.")]
@@ -58,6 +60,18 @@ public sealed class SettingsTests
     [TestCase("Generation:TopK:0", "1", "a single value")]
     public void WhatIsUnknownOrNotAllowedIsNamed(string key, string value, string message) =>
         Assert.That(() => SettingsReader.Read([new(key, value)]), Throws.InstanceOf<SettingsException>().With.Message.Contains(message));
+
+    [TestCase("1048576", 1 << 20)]
+    [TestCase("2KB", 2000)]
+    [TestCase("1.5 MiB", 3 << 19)]
+    [TestCase("3gb", 3_000_000_000L)]
+    [TestCase("25%", 100)]
+    [TestCase("0", 0)]
+    [TestCase("-1", null)]
+    [TestCase("5 apples", null)]
+    [TestCase("", null)]
+    [TestCase("9999999999TB", null)]
+    public void SizesHaveUnitsOrAreShares(string text, long? bytes) => Assert.That(MemorySize.TryParse(text, 400), Is.EqualTo(bytes));
 
     [Test]
     public void ASourceIsNamedWithTheProblem()

@@ -85,6 +85,8 @@ internal sealed class TextTests
     [TestCase("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "github-token")]
     [TestCase("xoxb-1234567890-abcdefghij", "slack-token")]
     [TestCase("sk-proj-abcdefghijklmnopqrstuvwx", "api-key")]
+    [TestCase("sk-ant-api03-abc_DEF-ghijklmnopqrst", "api-key")]
+    [TestCase("glpat-abcdefghijklmnopqrst", "api-key")]
     [TestCase("eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2QT4", "jwt")]
     [TestCase("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "private-key")]
     [TestCase("pay with 4111 1111 1111 1111 please", "card-number")]
@@ -97,6 +99,13 @@ internal sealed class TextTests
         Assert.That(SecretScan.Find(text).Select(s => s.Kind), Is.EqualTo(new[] { kind }));
         Assert.That(SecretScan.Redact(text), Does.Contain($"[redacted:{kind}]"));
         Assert.That(SecretScan.Find(SecretScan.Redact(text)), Is.Empty);
+    }
+
+    [Test]
+    public void Nothing_of_two_secrets_that_overlap_stays_behind()
+    {
+        // The password ends at the first space, the card number begins inside it and goes on.
+        Assert.That(SecretScan.Redact("password: a#4111-1111 1111 1111 end"), Is.EqualTo("password: [redacted:credential] end"));
     }
 
     [TestCase("The order 4111 1111 1111 1112 was shipped")]

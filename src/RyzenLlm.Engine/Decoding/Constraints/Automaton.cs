@@ -14,6 +14,10 @@ internal sealed class Automaton
     /// <summary>In <see cref="Steps"/>: not asked for yet.</summary>
     public const int Unknown = -2;
 
+    // A state is a set of places. Nested optional parts make such sets as large as the pattern, and each step as slow.
+    private const int MostPlaces = 2_000;
+    private const long MostVisits = 2_000_000; // well under a second
+
     private const int Bottom = -1;
     private const int Dead = -1;
 
@@ -30,9 +34,10 @@ internal sealed class Automaton
     private readonly HashSet<(int State, int Call)> _seen = [];
     private readonly Stack<(int State, int Call)> _pending = new();
     private readonly List<(int State, int Call)> _places = [];
+    private long _visits;
 
     /// <summary>The automaton of a pattern.</summary>
-    /// <exception cref="ArgumentException">The pattern is too large or contains itself without an end.</exception>
+    /// <exception cref="ArgumentException">The pattern is too large, too ambiguous, or contains itself without an end.</exception>
     public Automaton(Pattern pattern, ByteSet spellable)
     {
         _network = new(pattern, spellable);
@@ -46,7 +51,11 @@ internal sealed class Automaton
     /// <summary>States reached so far.</summary>
     public int StateCount => _states.Count;
 
+    /// <summary>Whether most of what may be computed for one automaton has been.</summary>
+    public bool IsWorn => _visits > MostVisits / 2;
+
     /// <summary>The state after one more byte, or -1 if no text that matches begins so.</summary>
+    /// <exception cref="ArgumentException">The pattern is so ambiguous that following it takes too long.</exception>
     public int Step(int state, byte b)
     {
         var next = _states[state].Next[b];
@@ -72,7 +81,9 @@ internal sealed class Automaton
     private int Derive(int state, byte b)
     {
         var alike = ByteSet.All;
-        foreach (var (at, call) in _states[state].Places)
+        var places = _states[state].Places;
+        _visits += places.Length / 16; // looking at a place takes a small part of visiting one
+        foreach (var (at, call) in places)
         {
             foreach (var (set, target) in _network[at].Bytes)
             {
@@ -118,6 +129,11 @@ internal sealed class Automaton
         var distance = Unreachable;
         while (_pending.TryPop(out var place))
         {
+            if (++_visits > MostVisits || _places.Count > MostPlaces)
+            {
+                throw TooAmbiguous();
+            }
+
             var (at, call) = place;
             var state = _network[at];
             distance = Math.Min(distance, state.Distance + DistanceOf(call));
@@ -165,6 +181,13 @@ internal sealed class Automaton
         }
 
         return id;
+    }
+
+    private ArgumentException TooAmbiguous()
+    {
+        _pending.Clear();
+        _seen.Clear();
+        return new("The constraint is too ambiguous: a text may be at too many of its places at once. Nest fewer optional or repeated parts, or lower their counts.");
     }
 
     private ByteSet Union((int State, int Call)[] places)

@@ -34,7 +34,7 @@ public sealed class Constraint
     }
 
     /// <summary>Whether so many states were reached that a fresh one serves later requests better.</summary>
-    internal bool IsWorn => _automaton.StateCount > MostStates || (long)_masks.Count * _trie.MaskLength > MostMaskWords;
+    internal bool IsWorn => _automaton.IsWorn || _automaton.StateCount > MostStates || (long)_masks.Count * _trie.MaskLength > MostMaskWords;
 
     /// <summary>The state before the first token.</summary>
     /// <param name="maxTokens">Tokens that may be generated.</param>

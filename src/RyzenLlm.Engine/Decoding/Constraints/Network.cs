@@ -9,6 +9,9 @@ internal sealed class Network
     /// <summary>States at most: beyond it, counted repetitions have multiplied to something that cannot be meant.</summary>
     public const int MostStates = 400_000;
 
+    // Each is a frame on the stack.
+    private const int DeepestCalls = 1_000;
+
     /// <summary>Distance of a state from which no text leads to the end.</summary>
     public const int Unreachable = int.MaxValue / 4;
 
@@ -137,34 +140,77 @@ internal sealed class Network
         return end;
     }
 
-    // Fewest bytes from every state to the return of its rule.
+    // Fewest bytes from every state to the return of its rule: Dijkstra's algorithm backwards, with calls as in Knuth's for grammars (1977). Each
+    // state is settled once, whatever order the states were made in.
     private void Measure()
     {
-        for (var changed = true; changed;)
+        var (begin, edges) = Incoming();
+        var nearest = new PriorityQueue<int, int>();
+        for (var i = 0; i < _states.Count; i++)
         {
-            changed = false;
-            for (var i = _states.Count - 1; i >= 0; i--)
+            if (_states[i].Returns)
             {
-                var state = _states[i];
-                var distance = state.Returns ? 0 : state.Distance;
-                foreach (var target in state.Free)
-                {
-                    distance = Math.Min(distance, _states[target].Distance);
-                }
+                _states[i].Distance = 0;
+                nearest.Enqueue(i, 0);
+            }
+        }
 
-                foreach (var (set, target) in state.Bytes)
-                {
-                    distance = set == default ? distance : Math.Min(distance, 1 + _states[target].Distance);
-                }
+        while (nearest.TryDequeue(out var settled, out var distance))
+        {
+            if (distance > _states[settled].Distance)
+            {
+                continue; // reached on a shorter way since
+            }
 
-                foreach (var (rule, target) in state.Calls)
+            foreach (var (from, cost, other) in edges.AsSpan(begin[settled]..begin[settled + 1]))
+            {
+                var through = Math.Min(distance + cost + (other < 0 ? 0 : _states[other].Distance), Unreachable);
+                if (through < _states[from].Distance)
                 {
-                    distance = Math.Min(distance, _states[rule].Distance + _states[target].Distance);
+                    _states[from].Distance = through;
+                    nearest.Enqueue(from, through);
                 }
+            }
+        }
+    }
 
-                distance = Math.Min(distance, Unreachable);
-                changed |= distance != state.Distance;
-                state.Distance = distance;
+    // Edges by the state they lead to: where from, how many bytes, and for the two ends of a call the other one.
+    private (int[] Begin, (int From, int Cost, int Other)[] Edges) Incoming()
+    {
+        var begin = new int[_states.Count + 1];
+        ForEachEdge((target, _) => begin[target + 1]++);
+        for (var i = 0; i < _states.Count; i++)
+        {
+            begin[i + 1] += begin[i];
+        }
+
+        var edges = new (int, int, int)[begin[^1]];
+        var next = begin.AsSpan(..^1).ToArray();
+        ForEachEdge((target, edge) => edges[next[target]++] = edge);
+        return (begin, edges);
+    }
+
+    private void ForEachEdge(Action<int, (int From, int Cost, int Other)> take)
+    {
+        for (var i = 0; i < _states.Count; i++)
+        {
+            foreach (var target in _states[i].Free)
+            {
+                take(target, (i, 0, -1));
+            }
+
+            foreach (var (set, target) in _states[i].Bytes)
+            {
+                if (set != default)
+                {
+                    take(target, (i, 1, -1));
+                }
+            }
+
+            foreach (var (rule, target) in _states[i].Calls)
+            {
+                take(rule, (i, 0, target));
+                take(target, (i, 0, rule));
             }
         }
     }
@@ -184,6 +230,11 @@ internal sealed class Network
         if (done.Contains(start))
         {
             return;
+        }
+
+        if (path.Count == DeepestCalls)
+        {
+            throw new ArgumentException($"The constraint refers through more than {DeepestCalls} rules, {rule.Name} among them, before anything is read.");
         }
 
         if (!path.Add(start))

@@ -17,7 +17,18 @@ public sealed class OutputConstraint
 
     /// <summary>A JSON text that satisfies a schema (draft 2020-12, a subset; see docs/speculation.md).</summary>
     /// <exception cref="ArgumentException">The schema is malformed or has a keyword that is not supported; the message names it and its place.</exception>
-    public static OutputConstraint JsonSchema(JsonElement schema) => new("schema " + schema.GetRawText(), "the JSON schema", JsonSchemaPattern.Of(schema));
+    public static OutputConstraint JsonSchema(JsonElement schema)
+    {
+        try
+        {
+            return new("schema " + schema.GetRawText(), "the JSON schema", JsonSchemaPattern.Of(schema));
+        }
+        catch (InvalidOperationException e)
+        {
+            // What JsonElement throws on reading a string with half a surrogate pair, or bytes that are not UTF-8.
+            throw new ArgumentException($"The JSON schema holds text that is not valid Unicode: {e.Message}", e);
+        }
+    }
 
     /// <summary>As <see cref="JsonSchema(JsonElement)"/>, from text.</summary>
     /// <exception cref="ArgumentException">As there, or the text is no JSON.</exception>

@@ -5,6 +5,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using RyzenLlm.Engine.Files;
 
 namespace RyzenLlm.Engine.Sessions.Reuse;
 
@@ -16,7 +17,6 @@ namespace RyzenLlm.Engine.Sessions.Reuse;
 public sealed class StateFolder : IDisposable
 {
     private const string Extension = ".state";
-    private const string PartExtension = ".part";
     private const string KeyFile = "key";
     private const int KeyBytes = 32;
     private const int NameBytes = 16;
@@ -120,7 +120,7 @@ public sealed class StateFolder : IDisposable
             {
                 names.Add(name);
             }
-            else if (!name.EndsWith(PartExtension, StringComparison.Ordinal))
+            else if (!name.EndsWith(PrivateFile.PartExtension, StringComparison.Ordinal))
             {
                 Discard(file, "it is no saved state");
             }
@@ -203,8 +203,8 @@ public sealed class StateFolder : IDisposable
         var positions = file.Positions;
         var identities = Identities(file.Tenant.Name, file.Model, file.Tokens, positions);
         var shelf = Shelf(file.Tenant.Name, file.Model);
-        MakePrivate(Path.GetDirectoryName(shelf)!);
-        MakePrivate(shelf);
+        PrivateFile.MakeFolder(Path.GetDirectoryName(shelf)!);
+        PrivateFile.MakeFolder(shelf);
         for (var i = 0; i < positions.Count && !file.Withdrawn; i++)
         {
             var path = Path.Combine(shelf, FileName(positions[i], identities[i]));
@@ -215,7 +215,7 @@ public sealed class StateFolder : IDisposable
             }
 
             var identity = identities[i];
-            WriteAtomically(path, stream => file.State.Session.SavePart(stream, identity, file.StartOf(positions[i]), positions[i]));
+            PrivateFile.Write(path, stream => file.State.Session.SavePart(stream, identity, file.StartOf(positions[i]), positions[i]));
         }
 
         KeepLimit();
@@ -231,7 +231,7 @@ public sealed class StateFolder : IDisposable
             file.Delete();
         }
 
-        foreach (var part in new DirectoryInfo(_path).EnumerateFiles("*" + PartExtension, SearchOption.AllDirectories))
+        foreach (var part in new DirectoryInfo(_path).EnumerateFiles("*" + PrivateFile.PartExtension, SearchOption.AllDirectories))
         {
             if (DateTime.UtcNow - part.LastWriteTimeUtc > AbandonedAfter)
             {
@@ -262,65 +262,21 @@ public sealed class StateFolder : IDisposable
     // Whoever comes first makes the key; a second process that comes at the same moment finds the rename refused and takes the first one's.
     private byte[] ReadKey()
     {
-        MakePrivate(_path);
+        PrivateFile.MakeFolder(_path);
         var path = Path.Combine(_path, KeyFile);
         if (!File.Exists(path))
         {
-            var part = PartOf(path);
-            WriteAndFlush(part, stream => stream.Write(RandomNumberGenerator.GetBytes(KeyBytes)));
             try
             {
-                File.Move(part, path, overwrite: false);
+                PrivateFile.Write(path, stream => stream.Write(RandomNumberGenerator.GetBytes(KeyBytes)), overwrite: false);
             }
             catch (IOException) when (File.Exists(path))
             {
-                File.Delete(part);
+                // the other one's
             }
         }
 
         var key = File.ReadAllBytes(path);
         return key.Length == KeyBytes ? key : throw new IOException($"The key {path} is damaged: delete the folder {_path}, its states cannot be found any more.");
-    }
-
-    private static void WriteAtomically(string path, Action<Stream> write)
-    {
-        var part = PartOf(path);
-        try
-        {
-            WriteAndFlush(part, write);
-            File.Move(part, path, overwrite: true);
-        }
-        catch
-        {
-            File.Delete(part);
-            throw;
-        }
-    }
-
-    private static string PartOf(string path) => $"{path}.{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6))}{PartExtension}";
-
-    private static void WriteAndFlush(string path, Action<Stream> write)
-    {
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 1 << 17 };
-        if (!OperatingSystem.IsWindows())
-        {
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        }
-
-        using var file = new FileStream(path, options);
-        write(file);
-        file.Flush(flushToDisk: true);
-    }
-
-    private static void MakePrivate(string folder)
-    {
-        if (OperatingSystem.IsWindows())
-        {
-            Directory.CreateDirectory(folder);
-        }
-        else
-        {
-            Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        }
     }
 }

@@ -43,7 +43,12 @@ internal static class GenerateApi
         }, cancel);
         _ = generating.ContinueWith(_ => pieces.Writer.TryComplete(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         await SendAsync(context, pieces.Reader, generating, result => Told(entry, result)).ConfigureAwait(false);
-        limits.Charge(caller.Tenant, (await generating.ConfigureAwait(false)).GeneratedTokens);
+        await ((Task)generating).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // the reader has been told
+        if (generating.IsCompletedSuccessfully)
+        {
+            limits.Charge(caller.Tenant, generating.Result.GeneratedTokens);
+            services.GetRequiredService<ServerActivity>().Answered(generating.Result);
+        }
     }
 
     private static async Task<Question> ReadAsync(HttpContext context)

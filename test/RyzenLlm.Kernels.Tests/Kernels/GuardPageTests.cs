@@ -1,0 +1,189 @@
+using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
+
+namespace RyzenLlm.Kernels.Tests.Kernels;
+
+/// <summary>
+/// No kernel touches what lies before or behind its operands, whatever bytes the weights hold: matrix, activations and results each lie
+/// against a page that cannot be touched, at both ends in turn.
+/// </summary>
+[TestFixtureSource(typeof(Paths), nameof(Paths.All))]
+public sealed unsafe class GuardPageTests(string path)
+{
+    private static readonly QuantType[] Types = [.. QuantFormat.All.Select(f => f.Type)];
+
+    [Test]
+    public void MatMul_StaysInside([ValueSource(nameof(Types))] QuantType type, [Values] Guard guard, [Values] bool anyBytes)
+    {
+        var kernels = Paths.Get(path);
+        foreach (var k in Widths(type))
+        {
+            foreach (var (rows, n) in ((int, int)[])[(1, 1), (5, 1), (5, 3), (9, 4), (7, 6), (33, 9)])
+            {
+                using var weights = new GuardedMemory(QuantFormat.Of(type).TensorBytes(rows, k), guard);
+                var w = Matrix(weights, type, rows, k, anyBytes);
+                using var x = Activations(k + n, n * k, guard);
+                using var y = new GuardedMemory((long)n * rows * sizeof(float), guard);
+                kernels.MatMul(w, 0, rows, x.Floats, k, n, y.Floats, rows);
+                kernels.MatMul(w, rows / 2, rows, x.Floats, k, n, y.Floats, rows);
+                if (!anyBytes)
+                {
+                    CheckSame(kernels, w, x, n, y);
+                }
+
+                using var row = new GuardedMemory(k * sizeof(float), guard);
+                kernels.DecodeRow(w, rows - 1, row.Floats);
+                w.DecodeRow(rows - 1, new Span<float>(row.Floats, k));
+            }
+        }
+    }
+
+    [Test]
+    public void MatMulTernary_StaysInside([Values(QuantType.I2_S, QuantType.TQ1_0, QuantType.TQ2_0)] QuantType type, [Values] Guard guard, [Values] bool anyBytes)
+    {
+        var kernels = Paths.Get(path);
+        foreach (var k in Widths(type))
+        {
+            foreach (var (rows, n) in ((int, int)[])[(1, 1), (5, 1), (5, 3), (9, 8), (33, 17)])
+            {
+                using var weights = new GuardedMemory(QuantFormat.Of(type).TensorBytes(rows, k), guard);
+                var w = Matrix(weights, type, rows, k, anyBytes);
+                using var x = Activations(k + n, n * k, guard);
+                using var q = new QuantizedRows(n, k); // padded by contract
+                using var y = new GuardedMemory((long)n * rows * sizeof(float), guard);
+                for (var t = 0; t < n; t++)
+                {
+                    kernels.QuantizeRow(x.Floats + ((long)t * k), k, q.Values + ((long)t * q.Stride), out q.Multipliers[t], out q.Sums[t]);
+                }
+
+                kernels.MatMulTernary(w, 0, rows, q.Values, q.Stride, q.Multipliers, q.Sums, n, y.Floats, rows);
+            }
+        }
+    }
+
+    [Test]
+    public void MatMulFixed_StaysInside([Values] Guard guard, [Values] bool anyBytes)
+    {
+        var kernels = Paths.Get(path);
+        foreach (var k in Widths(QuantType.Q8_0))
+        {
+            foreach (var (rows, n) in ((int, int)[])[(1, 1), (5, 1), (9, 4), (33, 9)])
+            {
+                using var weights = new GuardedMemory(QuantFormat.Of(QuantType.Q8_0).TensorBytes(rows, k), guard);
+                var w = Matrix(weights, QuantType.Q8_0, rows, k, anyBytes);
+                using var x = Activations(k + n, n * k, guard);
+                using var q = new GuardedMemory((long)n * k * sizeof(short), guard);
+                using var units = new GuardedMemory((long)n * k / KernelSet.FixedBlock * sizeof(float), guard);
+                using var y = new GuardedMemory((long)n * rows * sizeof(float), guard);
+                for (var t = 0; t < n; t++)
+                {
+                    kernels.QuantizeFixed(x.Floats + ((long)t * k), k, (short*)q.Pointer + ((long)t * k), units.Floats + ((long)t * (k / KernelSet.FixedBlock)));
+                }
+
+                kernels.MatMulFixed(w, 0, rows, (short*)q.Pointer, units.Floats, n, y.Floats, rows);
+            }
+        }
+    }
+
+    [Test]
+    public void Elementwise_StaysInside([Values] Guard guard)
+    {
+        var kernels = Paths.Get(path);
+        foreach (var n in Enumerable.Range(1, 66))
+        {
+            using var a = Activations(n, n, guard);
+            using var b = Activations(n + 1, n, guard);
+            using var c = Activations(n + 2, n, guard);
+            using var y = new GuardedMemory(n * sizeof(float), guard);
+            using var half = new GuardedMemory(n * sizeof(ushort), guard);
+            kernels.RmsNorm(a.Floats, b.Floats, 1e-5f, n, y.Floats);
+            kernels.LayerNorm(a.Floats, b.Floats, c.Floats, 1e-5f, n, y.Floats);
+            kernels.Add(y.Floats, a.Floats, n);
+            kernels.Multiply(a.Floats, b.Floats, n, y.Floats);
+            kernels.Lerp(a.Floats, b.Floats, c.Floats, n, y.Floats);
+            kernels.Exp(a.Floats, n, y.Floats);
+            kernels.Sigmoid(a.Floats, n, y.Floats);
+            kernels.Tanh(a.Floats, n, y.Floats);
+            kernels.Silu(a.Floats, n, y.Floats);
+            kernels.Softplus(a.Floats, n, y.Floats);
+            kernels.ReluSquared(a.Floats, n, y.Floats);
+            kernels.ToHalf(a.Floats, n, (ushort*)half.Pointer);
+            _ = kernels.Dot(a.Floats, b.Floats, n);
+        }
+    }
+
+    [Test]
+    public void Recurrence_StaysInside([Values] Guard guard, [Values(1, 2, 8, 15, 16, 33, 64)] int n)
+    {
+        var kernels = Paths.Get(path);
+        GuardedMemory[] rows = [.. Enumerable.Range(0, 8).Select(i => Activations(n + i, n, guard))];
+        using var square = Activations(n, n * n, guard);
+        using var next = new GuardedMemory((long)n * n * sizeof(float), guard);
+        using var three = Activations(n, 3 * n, guard);
+        using var threeNext = new GuardedMemory(3L * n * sizeof(float), guard);
+        using var y = new GuardedMemory(n * sizeof(float), guard);
+        kernels.Wkv4Step(three.Floats, threeNext.Floats, rows[0].Floats, rows[1].Floats, rows[2].Floats, rows[3].Floats, n, y.Floats);
+        if (n % 8 == 0)
+        {
+            kernels.Wkv6Step(square.Floats, next.Floats, rows[0].Floats, rows[1].Floats, rows[2].Floats, rows[3].Floats, rows[4].Floats, n, y.Floats);
+            kernels.Wkv7Step(square.Floats, next.Floats, rows[0].Floats, rows[1].Floats, rows[2].Floats, rows[3].Floats, rows[4].Floats, rows[5].Floats, n, y.Floats);
+        }
+
+        using var taps = Activations(n, 4 * n, guard);
+        kernels.ConvolveStep(three.Floats, threeNext.Floats, rows[0].Floats, taps.Floats, rows[1].Floats, 4, n, y.Floats);
+        Array.ForEach(rows, r => r.Dispose());
+    }
+
+    // Where the matrix lies changes nothing.
+    private static void CheckSame(KernelSet kernels, WeightMatrix w, GuardedMemory x, int n, GuardedMemory y)
+    {
+        var copy = WeightMatrix.Encode("w", QuantType.F32, w.Rows, w.Columns, w.Decode());
+        using var expected = new NativeBuffer<float>((long)n * w.Rows);
+        kernels.MatMul(copy, 0, w.Rows, x.Floats, w.Columns, n, expected.Pointer, w.Rows);
+        kernels.MatMul(w, 0, w.Rows, x.Floats, w.Columns, n, y.Floats, w.Rows);
+        Assert.That(new Span<float>(y.Floats, n * w.Rows).SequenceEqual(expected.Span), $"{w}, {n} tokens");
+    }
+
+    private static int[] Widths(QuantType type) => QuantFormat.Of(type).BlockLength switch
+    {
+        1 => [1, 3, 15, 16, 17, 31, 33, 63, 65, 127, 1025, 1088],
+        32 => [32, 64, 96, 160, 992, 1056, 1088],
+        128 => [128, 256, 384, 640],
+        _ => [256, 512, 768, 1280],
+    };
+
+    // The bytes of a proper matrix, or any at all: what a file may hold.
+    private static WeightMatrix Matrix(GuardedMemory memory, QuantType type, int rows, int columns, bool anyBytes)
+    {
+        var random = new Random(columns + rows);
+        if (anyBytes)
+        {
+            random.NextBytes(memory.Span);
+        }
+        else
+        {
+            var values = new float[rows * columns];
+            foreach (ref var v in values.AsSpan())
+            {
+                v = KernelSet.IsTernary(type) ? random.Next(-1, 2) * 0.75f : random.NextSingle() - 0.5f;
+            }
+
+            var w = WeightMatrix.Encode("w", type, rows, columns, values);
+            new ReadOnlySpan<byte>(w.Data, checked((int)w.Bytes)).CopyTo(memory.Span);
+        }
+
+        return new WeightMatrix("guarded", QuantFormat.Of(type), rows, columns, memory.Pointer, memory.Length, memory);
+    }
+
+    private static GuardedMemory Activations(int seed, int count, Guard guard)
+    {
+        var random = new Random(seed);
+        var values = new float[count];
+        foreach (ref var v in values.AsSpan())
+        {
+            v = random.NextSingle() - 0.5f;
+        }
+
+        return GuardedMemory.Of<float>(values, guard);
+    }
+}
