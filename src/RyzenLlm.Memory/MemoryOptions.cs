@@ -78,6 +78,17 @@ public sealed record QdrantOptions
     /// <summary><c>Memory:Qdrant:TimeoutSeconds</c> of one request on the server, 1 to 60.</summary>
     [Range(1, 60)]
     public int TimeoutSeconds { get; init; } = 10;
+
+    /// <summary><c>Memory:Qdrant:PatienceSeconds</c>: a call waits so long for the server in all, then stores to the outbox or recalls from it.</summary>
+    [Range(0.1, 600)]
+    public double PatienceSeconds { get; init; } = 3;
+
+    /// <summary><c>Memory:Qdrant:OutboxPath</c>: file for units that the server cannot take at the moment; empty for one in the user's data folder.</summary>
+    public string OutboxPath { get; init; } = "";
+
+    /// <summary><c>Memory:Qdrant:OutboxUnits</c>: units that may wait there; then storing is refused. 0 for no outbox.</summary>
+    [Range(0, 1_000_000)]
+    public int OutboxUnits { get; init; } = 10_000;
 }
 
 /// <summary>What the memory needs from a model, each with a stand-in that needs none.</summary>

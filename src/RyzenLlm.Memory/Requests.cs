@@ -72,6 +72,9 @@ public sealed record StoreResult
 
     /// <summary>Units in which a secret was found.</summary>
     public int Secrets { get; init; }
+
+    /// <summary>Units that wait in the outbox, safe on this machine, because the remote store is away.</summary>
+    public int Queued { get; init; }
 }
 
 /// <summary>How much of each unit is written out.</summary>
@@ -136,6 +139,9 @@ public sealed record RecallHit(Rsu Unit, double Score, bool Packed);
 /// <param name="Hits">All hits, best first.</param>
 public sealed record RecallResult(string Text, int Tokens, IReadOnlyList<RecallHit> Hits)
 {
+    /// <summary>Whether the remote store was away, so that only what waits in the outbox was looked at.</summary>
+    public bool Degraded { get; init; }
+
     /// <summary>Hits that did not fit in the budget.</summary>
     public int LeftOut => Hits.Count(h => !h.Packed);
 }

@@ -14,7 +14,11 @@ namespace RyzenLlm.Memory;
 /// The memory: stores what is said as units, finds them again and packs them for a prompt. The tenant of every call
 /// comes from authentication. No model is called to store, unless one was given as the embedder.
 /// </summary>
-public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModels models) : IDisposable
+/// <param name="store">Where the units are.</param>
+/// <param name="options">Settings.</param>
+/// <param name="models">What it needs of models.</param>
+/// <param name="outbox">Takes what a remote store cannot take at the moment; null for a store that is always there. Owned.</param>
+public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, MemoryModels models, Outbox? outbox = null) : IDisposable
 {
     private const int BatchUnits = 64;
     private const int PrimeUnits = 256;
@@ -24,7 +28,13 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
 
     /// <summary>The memory that the settings name: <c>sqlite:PATH</c>, <c>sqlite:</c> for the file in the user's data folder, or <c>qdrant:URL</c>.</summary>
     /// <exception cref="ArgumentException"><c>Memory:Store</c> is in no such form.</exception>
-    public static RsuMemory Create(MemoryOptions options, MemoryModels models) => new(OpenStore(options.Store, options, models), options, models);
+    public static RsuMemory Create(MemoryOptions options, MemoryModels models)
+    {
+        RsuStore store = OpenStore(options.Store, options, models);
+        return new(store, options, models, store is QdrantRsuStore remote && options.Qdrant.OutboxUnits > 0
+            ? new Outbox(OutboxFile(options.Qdrant, remote.Place), options.Qdrant.OutboxUnits, models.EmbedderId, options.Ranking)
+            : null);
+    }
 
     /// <summary>A store by its name, as in <see cref="Create"/>.</summary>
     /// <exception cref="ArgumentException">The name is in no such form.</exception>
@@ -35,30 +45,78 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
         {
             "sqlite" => new SqliteRsuStore(rest.Length > 0 ? rest : DefaultFile(), models.EmbedderId, options.Ranking),
             "qdrant" when models.Embedder is null => throw new ArgumentException("A Qdrant store needs an embedder; set one, or use a sqlite: store."),
-            "qdrant" => new QdrantRsuStore(rest.Length > 0 ? options.Qdrant with { Url = rest } : options.Qdrant, models.EmbedderId, models.Dimensions, options.Ranking),
+            "qdrant" => new QdrantRsuStore(rest.Length > 0 ? options.Qdrant with { Url = rest } : options.Qdrant, models.EmbedderId, models.Dimensions, options.Ranking, clock: models.Clock),
             _ => throw new ArgumentException($"Memory:Store is '{name}'; give sqlite:PATH or qdrant:URL."),
         };
     }
 
-    private static string DefaultFile() => Path.Combine(
-        Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "ryzenllm", "memory.db");
+    private static string DefaultFile() => Path.Combine(DataFolder(), "memory.db");
+
+    // Each server and collection has its own, so that nothing is delivered elsewhere after a change of settings.
+    private static string OutboxFile(QdrantOptions options, string place) =>
+        options.OutboxPath.Length > 0 ? options.OutboxPath : Path.Combine(DataFolder(), $"outbox-{Fingerprint.Hash(place)[..12]}.db");
+
+    private static string DataFolder() =>
+        Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "ryzenllm");
 
     /// <summary>The store, for listing and copying.</summary>
     public RsuStore Store { get; } = store;
 
-    /// <summary>Creates or opens the store.</summary>
+    /// <summary>Creates or opens the store. A remote one that is away is opened by the first call after it is back.</summary>
     /// <exception cref="EmbedderMismatchException">The store was made with another embedder.</exception>
-    public Task OpenAsync(CancellationToken cancellationToken = default) => Store.OpenAsync(cancellationToken);
+    public async Task OpenAsync(CancellationToken cancellationToken = default)
+    {
+        if (outbox is not null)
+        {
+            await outbox.OpenAsync(cancellationToken).ConfigureAwait(false);
+            StartDelivering();
+        }
 
-    /// <summary>Stores a conversation's turns or documents. All checks come before the first write.</summary>
+        try
+        {
+            await WithPatienceAsync(cancel => Store.OpenAsync(cancel), cancellationToken).ConfigureAwait(false);
+        }
+        catch (StoreUnavailableException) when (outbox is not null)
+        {
+            // Calls say so until it is back.
+        }
+    }
+
+    /// <summary>
+    /// Stores a conversation's turns or documents. All checks come before the first write. Where a remote store is away, the units wait in the
+    /// outbox (<see cref="StoreResult.Queued"/>).
+    /// </summary>
     /// <exception cref="ArgumentException">An item is empty or too long, or holds a secret where the policy refuses them.</exception>
+    /// <exception cref="StoreUnavailableException">A remote store is away and the outbox is full, or the request corrects a unit by its id.</exception>
     public async Task<StoreResult> StoreAsync(string tenant, StoreRequest request, CancellationToken cancellationToken = default)
     {
         RsuCollection collection = Store.ForTenant(tenant);
+        IReadOnlyList<Rsu> drafts = new UnitWriter(collection, options, models).Draft(request, out int recalled);
+        var before = new StoreResult { Recalled = recalled };
+        try
+        {
+            return await WithPatienceAsync(
+                async cancel =>
+                {
+                    await DeliverBeforeAsync(tenant, cancel).ConfigureAwait(false); // what was said earlier comes first
+                    return await WriteAsync(collection, drafts, request, before, cancel).ConfigureAwait(false);
+                },
+                cancellationToken).ConfigureAwait(false);
+        }
+        catch (StoreUnavailableException outage) when (outbox is not null && request.Supersedes is null)
+        {
+            await outbox.RequireRoomAsync(drafts.Count, outage, cancellationToken).ConfigureAwait(false);
+            StoreResult kept = await WriteAsync(outbox.ForTenant(tenant), drafts, request, before, cancellationToken).ConfigureAwait(false);
+            StartDelivering();
+            return kept with { Queued = kept.Stored + kept.Merged };
+        }
+    }
+
+    private async Task<StoreResult> WriteAsync(
+        RsuCollection collection, IReadOnlyList<Rsu> drafts, StoreRequest request, StoreResult result, CancellationToken cancellationToken)
+    {
         var writer = new UnitWriter(collection, options, models);
-        IReadOnlyList<Rsu> drafts = writer.Draft(request, out int recalled);
         TenantStatistics statistics = await StatisticsAsync(collection, cancellationToken).ConfigureAwait(false);
-        var result = new StoreResult { Recalled = recalled };
         foreach (Rsu[] batch in drafts.Chunk(BatchUnits))
         {
             result = await writer.WriteAsync(batch, statistics, request, result, cancellationToken).ConfigureAwait(false);
@@ -76,12 +134,15 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
             throw new ArgumentException($"The budget must be 1 to {options.MaximumBudget} tokens; {budget} was given.", nameof(request));
         }
 
-        var hits = await SearchAsync(tenant, request, cancellationToken).ConfigureAwait(false);
-        return Packer.Pack([.. hits.Select(h => (h.Record, h.Score ?? 0))], budget, request.Format, request.CountTokens ?? models.CountTokens);
+        var (hits, degraded) = await FindAsync(tenant, request, cancellationToken).ConfigureAwait(false);
+        return Packer.Pack([.. hits.Select(h => (h.Record, h.Score ?? 0))], budget, request.Format, request.CountTokens ?? models.CountTokens) with { Degraded = degraded };
     }
 
     /// <summary>Finds units, best first, without packing them.</summary>
-    public async Task<IReadOnlyList<VectorSearchResult<Rsu>>> SearchAsync(string tenant, RecallRequest request, CancellationToken cancellationToken = default)
+    public Task<IReadOnlyList<VectorSearchResult<Rsu>>> SearchAsync(string tenant, RecallRequest request, CancellationToken cancellationToken = default) =>
+        SearchAsync(Store.ForTenant(tenant), request, cancellationToken);
+
+    private async Task<IReadOnlyList<VectorSearchResult<Rsu>>> SearchAsync(RsuCollection collection, RecallRequest request, CancellationToken cancellationToken)
     {
         if (string.IsNullOrWhiteSpace(request.Query))
         {
@@ -93,8 +154,7 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
             throw new ArgumentException($"Ask for 1 to {MaximumTop} units; {request.Top} was given.", nameof(request));
         }
 
-        RsuCollection collection = Store.ForTenant(tenant);
-        var filter = new RsuFilter(tenant)
+        var filter = new RsuFilter(collection.Tenant)
         {
             Scope = request.Scope,
             Session = request.Session,
@@ -121,6 +181,7 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
     public async Task<ForgetResult> ForgetAsync(string tenant, ForgetRequest request, CancellationToken cancellationToken = default)
     {
         RsuCollection collection = Store.ForTenant(tenant);
+        await DeliverAsync(tenant, cancellationToken).ConfigureAwait(false); // what waits would come back after the deletion
         RsuFilter filter = request.ToFilter(tenant, models.Clock.GetUtcNow());
         long matched = await collection.CountAsync(filter, cancellationToken).ConfigureAwait(false);
         Rsu[] sample = await collection.ReadAsync(filter, 5, cancellationToken: cancellationToken).ToArrayAsync(cancellationToken).ConfigureAwait(false);
@@ -204,6 +265,8 @@ public sealed class RsuMemory(RsuStore store, MemoryOptions options, MemoryModel
     /// <inheritdoc/>
     public void Dispose()
     {
+        StopDelivering();
+        outbox?.Dispose();
         Store.Dispose();
         models.Embedder?.Dispose();
     }

@@ -32,8 +32,8 @@ public sealed class Scheduler : IDisposable
     private readonly WaitingLine _waiting;
     private readonly StepBudget _budget;
     private readonly List<Sequence> _running;
-    private double _service; // seconds that a request runs, on average
-    private double _nextPlace; // seconds until a place is likely to be free
+    private double _service;   // seconds that a request runs, on average
+    private double _nextPlace; // what callers are told
     private int _pending;
     private int _disposed;
 
@@ -169,6 +169,7 @@ public sealed class Scheduler : IDisposable
             Admit();
             if (_running.Count > 0)
             {
+                Volatile.Write(ref _nextPlace, NextPlace());
                 return true;
             }
 
@@ -364,7 +365,6 @@ public sealed class Scheduler : IDisposable
 
     private void Advance(Batch batch)
     {
-        var tokensLeft = int.MaxValue;
         foreach (var sequence in _running)
         {
             if (sequence.Rows > 0 && sequence.Failure is null)
@@ -378,10 +378,23 @@ public sealed class Scheduler : IDisposable
                     sequence.Failure = e;
                 }
             }
+        }
+    }
 
-            tokensLeft = Math.Min(tokensLeft, sequence.Ticket.Request.MaxTokens - sequence.Generator.GeneratedTokens);
+    // Seconds until a place is likely to be free: by what requests took so far, or else by what the shortest may still take.
+    private double NextPlace()
+    {
+        if (_service > 0)
+        {
+            return _service / _running.Count;
         }
 
-        Volatile.Write(ref _nextPlace, _service > 0 ? _service / _running.Count : tokensLeft * batch.Seconds);
+        var tokens = int.MaxValue;
+        foreach (var sequence in _running)
+        {
+            tokens = Math.Min(tokens, sequence.Ticket.Request.MaxTokens - sequence.Generator.GeneratedTokens);
+        }
+
+        return tokens * _experience.Costs.Pass(_running.Count);
     }
 }

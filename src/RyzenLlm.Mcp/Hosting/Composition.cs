@@ -33,6 +33,7 @@ internal static class Composition
         services.AddSingleton<ServerActivity>();
         services.AddSingleton<LongTexts>();
         services.AddSingleton<ServerResources>();
+        services.AddSingleton<ListChanges>();
         services.AddSingleton<Completions>();
         services.AddHostedService<ModelFolders>();
         services.AddSingleton<McpServerTool, GenerateTool>();
@@ -59,15 +60,17 @@ internal static class Composition
                 options.ServerInstructions = Instructions;
             })
             .WithCompleteHandler((request, cancel) => request.Services!.GetRequiredService<Completions>().CompleteAsync(request, cancel))
+            .WithSubscriptionsListenHandler((request, cancel) => request.Services!.GetRequiredService<ListChanges>().ListenAsync(request, cancel))
             .WithRequestFilters(filters =>
             {
                 filters
                     .AddCallToolFilter(ToolCalls.Filter)
                     .AddCallToolFilter(ToolAccess.Call)
                     .AddListToolsFilter(ToolAccess.List)
-                    .AddListResourcesFilter(ResourceAccess.List)
-                    .AddReadResourceFilter(ResourceAccess.Read)
-                    .AddCompleteFilter(ResourceAccess.Complete);
+                    .AddReadResourceFilter(ToolAccess.Read)
+                    .AddListResourcesFilter(ToolAccess.ListResources)
+                    .AddReadResourceFilter(ResourceFailures.Read)
+                    .AddCompleteFilter(ResourceFailures.Complete);
                 CacheHints.Add(filters);
             });
     }

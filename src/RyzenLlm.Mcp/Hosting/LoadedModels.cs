@@ -29,6 +29,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         Kernels = engine.Kernels,
         KvType = Enum.Parse<KvType>(engine.KvType, ignoreCase: true),
         Precision = Enum.Parse<Precision>(engine.Precision, ignoreCase: true),
+        Ternary = Enum.Parse<TernaryLayout>(engine.TernaryLayout, ignoreCase: true),
     };
 
     /// <summary>How many requests a model serves under these settings.</summary>

@@ -167,6 +167,11 @@ internal sealed class GenerateTool : McpServerTool
 
         var generation = _unfinished.Find(caller, handle)
             ?? throw new ArgumentException("There is nothing to continue under this name: it is wrong or older than 30 minutes. Call generate with the prompt again.");
+        if (generation.Memory is not null)
+        {
+            RequireMemory(caller);
+        }
+
         if (!generation.IsCurrent)
         {
             throw new ArgumentException($"The file of {generation.Model.Name} has changed since, so its text cannot be continued: call generate with the prompt again.");
@@ -183,14 +188,19 @@ internal sealed class GenerateTool : McpServerTool
             return null;
         }
 
-        caller.Require(Scopes.Recall);
-        caller.Require(Scopes.Store);
+        RequireMemory(caller);
         return new(
             _memory,
             caller,
             scope == RememberParameter.All ? null : scope,
             arguments.GetOptional(_session) ?? _memory.Session,
             (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget));
+    }
+
+    private static void RequireMemory(Caller caller)
+    {
+        caller.Require(Scopes.Recall);
+        caller.Require(Scopes.Store);
     }
 
     // Nobody waits for the answer of a task, so only a deadline that was asked for ends it early.

@@ -12,6 +12,8 @@ internal sealed class RecallContextTool : McpServerTool
 {
     private const string Nothing = "Nothing in memory bears on this.";
 
+    private const string Away = "(degraded: the memory's server is away; only what was stored since was looked at.) ";
+
     private readonly ContextMemory _memory;
 
     private readonly TextParameter _query = new("query", "Question or topic, in plain words with the names that matter.", maxLength: 20_000);
@@ -41,7 +43,9 @@ internal sealed class RecallContextTool : McpServerTool
         [property: Description("Length of the text in tokens.")] int Tokens,
         [property: Description("Tokens that it could have.")] int Budget,
         [property: Description("Units found that did not fit; a larger budget or a narrower query shows them.")] int LeftOut,
-        [property: Description("The units in the text, best first.")] RecalledUnit[] Units);
+        [property: Description("The units in the text, best first.")] RecalledUnit[] Units,
+        [property: Description("true where the memory's server is away and only what was stored since was looked at: ask again later. Absent if all is well.")]
+        bool? Degraded = null);
 
     public RecallContextTool(AppSettings settings, ContextMemory memory)
     {
@@ -94,10 +98,11 @@ internal sealed class RecallContextTool : McpServerTool
             found.Tokens,
             (int)arguments.Get(_budget),
             found.LeftOut,
-            [.. found.Hits.Where(h => h.Packed).Select(h => new RecalledUnit($"{h.Unit.Id}", Math.Round(h.Score, 3), h.Unit.Session, h.Unit.Source))]);
+            [.. found.Hits.Where(h => h.Packed).Select(h => new RecalledUnit($"{h.Unit.Id}", Math.Round(h.Score, 3), h.Unit.Session, h.Unit.Source))],
+            found.Degraded ? true : null);
         return new()
         {
-            Content = [new TextContentBlock { Text = found.Text.Length > 0 ? found.Text : found.LeftOut == 0 ? Nothing : $"{found.LeftOut} units were found, but none fits in {output.Budget} tokens: give a larger budget." }],
+            Content = [new TextContentBlock { Text = (found.Degraded ? Away : "") + (found.Text.Length > 0 ? found.Text : found.LeftOut == 0 ? Nothing : $"{found.LeftOut} units were found, but none fits in {output.Budget} tokens: give a larger budget.") }],
             StructuredContent = ToolJson.Element(output),
         };
     }

@@ -39,7 +39,8 @@ internal sealed class StoreContextTool : McpServerTool
         [property: Description("New units linked to one that says nearly the same.")] int Linked,
         [property: Description("Older units that this corrected.")] int Superseded,
         [property: Description("Items left out because they only repeated recalled text.")] int Recalled,
-        [property: Description("Units in which a key, password or card number was found.")] int Secrets);
+        [property: Description("Units in which a key, password or card number was found.")] int Secrets,
+        [property: Description("Units that are safe on this machine and go to the memory's server when it is back; absent if it is there.")] int? Queued = null);
 
     public StoreContextTool(AppSettings settings, ContextMemory memory, TimeProvider clock)
     {
@@ -86,7 +87,7 @@ internal sealed class StoreContextTool : McpServerTool
         };
         var stored = await ServerInstruments.StoringAsync(() => memory.StoreAsync(caller.Tenant, asked, cancellationToken)).ConfigureAwait(false);
         var output = new StoredContext(
-            [.. stored.Ids.Select(id => $"{id}")], stored.Stored, stored.Merged, stored.Linked, stored.Superseded, stored.Recalled, stored.Secrets);
+            [.. stored.Ids.Select(id => $"{id}")], stored.Stored, stored.Merged, stored.Linked, stored.Superseded, stored.Recalled, stored.Secrets, stored.Queued > 0 ? stored.Queued : null);
         return new()
         {
             Content = [new TextContentBlock { Text = Text(output) }],
@@ -128,6 +129,7 @@ internal sealed class StoreContextTool : McpServerTool
         Add(output.Superseded, "older ones corrected");
         Add(output.Recalled, "items left out: recalled text");
         Add(output.Secrets, "with a secret");
+        Add(output.Queued ?? 0, "waiting for the memory's server, which is away");
         text.Append('.');
         if (output.Ids is [var only])
         {

@@ -124,7 +124,7 @@ internal sealed class QdrantFailureTests
         }
 
         _server.Faults.Enqueue((200, """{"result":{"operation_id":4,"status":"wait_timeout"},"status":"ok","time":5}"""));
-        Assert.That(() => collection.UpsertAsync(Unit), Throws.TypeOf<VectorStoreException>().With.Message.Contains("queued"));
+        Assert.That(() => collection.UpsertAsync(Unit), Throws.InstanceOf<VectorStoreException>().With.Message.Contains("queued"));
     }
 
     [Test]
@@ -143,7 +143,7 @@ internal sealed class QdrantFailureTests
         using QdrantRsuStore store = Store();
         await store.OpenAsync();
         _server.Faults.Enqueue((507, """{"status":{"error":"quota"},"result":null,"time":0}"""));
-        Assert.That(() => store.ForTenant("t").CountAsync(new RsuFilter("t")), Throws.TypeOf<VectorStoreException>().With.Message.Contains("quota"));
+        Assert.That(() => store.ForTenant("t").CountAsync(new RsuFilter("t")), Throws.InstanceOf<VectorStoreException>().With.Message.Contains("quota"));
         Assert.That(_server.Requests.Count(r => r.EndsWith("/count", StringComparison.Ordinal)), Is.EqualTo(1));
     }
 
@@ -181,7 +181,7 @@ internal sealed class QdrantFailureTests
     {
         _server.Dispose();
         using QdrantRsuStore store = Store();
-        Assert.That(() => store.OpenAsync(), Throws.TypeOf<VectorStoreException>().With.Message.Contains("Is it running"));
+        Assert.That(() => store.OpenAsync(), Throws.InstanceOf<VectorStoreException>().With.Message.Contains("Is it running"));
     }
 
     [Test]

@@ -25,7 +25,8 @@ public sealed class QdrantRsuStore : RsuStore
     /// <param name="dimensions">Numbers in each vector, 1 to 65,536.</param>
     /// <param name="ranking">Weights; those that the server cannot apply (session, feedback) are ignored.</param>
     /// <param name="handler">Replaces the network, for tests.</param>
-    public QdrantRsuStore(QdrantOptions options, string embedder, int dimensions, RankingOptions? ranking = null, HttpMessageHandler? handler = null)
+    /// <param name="clock">Time for retries.</param>
+    public QdrantRsuStore(QdrantOptions options, string embedder, int dimensions, RankingOptions? ranking = null, HttpMessageHandler? handler = null, TimeProvider? clock = null)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(embedder);
         ArgumentOutOfRangeException.ThrowIfLessThan(dimensions, 1);
@@ -34,10 +35,13 @@ public sealed class QdrantRsuStore : RsuStore
         _embedder = embedder;
         _dimensions = dimensions;
         Ranking = ranking ?? new RankingOptions();
-        Http = new QdrantHttp(options, handler);
+        Http = new QdrantHttp(options, handler, clock);
     }
 
     internal QdrantHttp Http { get; }
+
+    /// <summary>Server and collection.</summary>
+    internal string Place => $"{_options.Url}/{_options.Collection}";
 
     internal RankingOptions Ranking { get; }
 
