@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
 using RyzenLlm.Mcp.Resources;
@@ -28,7 +29,10 @@ internal static class Composition
         services.AddSingleton(settings);
         services.AddSingleton(library ?? new ModelLibrary(settings.Models));
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton<LoadedModels>();
+        services.AddSingleton(provider => new LoadedModels(
+            provider.GetRequiredService<AppSettings>(), provider.GetRequiredService<TimeProvider>(), provider.GetService<ILogger<LoadedModels>>()));
+        services.AddSingleton<Conversations>();
+        services.AddSingleton<KeptStates>();
         services.AddSingleton<TenantLimits>();
         services.AddSingleton<ServerActivity>();
         services.AddSingleton<LongTexts>();

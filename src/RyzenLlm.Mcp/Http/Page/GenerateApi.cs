@@ -32,7 +32,7 @@ internal static class GenerateApi
         using var entered = limits.Enter(caller.Tenant);
         var library = services.GetRequiredService<ModelLibrary>();
         var entry = Resolve(library, question.Model);
-        var request = Request(services.GetRequiredService<AppSettings>().Generation, question);
+        var request = Request(services.GetRequiredService<AppSettings>().Generation, question) with { Tenant = caller.Tenant };
         using var lease = await services.GetRequiredService<LoadedModels>().AcquireAsync(entry, cancel).ConfigureAwait(false);
         var pieces = Channel.CreateUnbounded<string>(new() { SingleReader = true, SingleWriter = true });
         var generating = lease.Scheduler.GenerateAsync(request, piece =>
