@@ -35,6 +35,15 @@ public sealed unsafe partial class Ops
         Run(_lookup);
     }
 
+    // Equal parts in multiples of the grain: these jobs read tables that fit the caches, so no worker is slower than another for its memory.
+    private static (int Begin, int End) Share(int items, int grain, int worker, int workers)
+    {
+        var grains = (items + grain - 1) / grain;
+        var begin = (int)((long)grains * worker / workers) * grain;
+        var end = (int)((long)grains * (worker + 1) / workers) * grain;
+        return (Math.Min(begin, items), Math.Min(end, items));
+    }
+
     private sealed class TablesJob : OperandJob
     {
         private KernelSet? _kernels;
