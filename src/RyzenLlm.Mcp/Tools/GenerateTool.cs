@@ -148,9 +148,9 @@ internal sealed class GenerateTool : McpServerTool
             throw new ArgumentException("prompt is missing: it must be a text of at least 1 character.");
         }
 
-        var entry = _library.Resolve(arguments.Get(_model));
+        var entry = _library.Resolve(arguments.Get(_model), caller);
         var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
-        var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
+        var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation, caller);
         return new(entry, drafting, asked, prompt, Memory(arguments, caller));
     }
 

@@ -4,12 +4,14 @@ using System.Text;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
 using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Tools;
 
 /// <summary><c>model-select</c>: which models there are, what one is, and which is the default.</summary>
 internal sealed class ModelSelectTool : McpServerTool
 {
+    private readonly AppSettings _settings;
     private readonly ModelLibrary _library;
 
     private readonly TextParameter _action = new(
@@ -35,9 +37,9 @@ internal sealed class ModelSelectTool : McpServerTool
         [property: Description("Name of the default model; absent if there is none.")] string? Default,
         [property: Description("The models asked for.")] Model[] Models);
 
-    public ModelSelectTool(ModelLibrary library)
+    public ModelSelectTool(AppSettings settings, ModelLibrary library)
     {
-        _library = library;
+        (_settings, _library) = (settings, library);
         _parameters = [_action, _model];
         ProtocolTool = new Tool
         {
@@ -62,6 +64,7 @@ internal sealed class ModelSelectTool : McpServerTool
     public override ValueTask<CallToolResult> InvokeAsync(RequestContext<CallToolRequestParams> request, CancellationToken cancellationToken = default)
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
+        var caller = Caller.Of(request, _settings);
         var action = arguments.Get(_action);
         var name = arguments.Get(_model);
         if (action == "choose" && name.Length == 0)
@@ -72,10 +75,10 @@ internal sealed class ModelSelectTool : McpServerTool
         IReadOnlyList<ModelEntry> entries = action switch
         {
             "list" => _library.List(),
-            "choose" => [Choose(name)],
-            _ => [_library.Resolve(name)],
+            "choose" => [Choose(name, caller)],
+            _ => [_library.Resolve(name, caller)],
         };
-        var byDefault = _library.TryDefault();
+        var byDefault = _library.TryDefault(caller.Tenant);
         var output = new ModelSelection(byDefault?.Name, [.. entries.Select(entry => Describe(entry, byDefault))]);
         return ValueTask.FromResult(new CallToolResult
         {
@@ -85,14 +88,14 @@ internal sealed class ModelSelectTool : McpServerTool
     }
 
     // A file that cannot be read must not become the default: every later call would fail.
-    private ModelEntry Choose(string name)
+    private ModelEntry Choose(string name, Caller caller)
     {
-        if (ModelFacts.TryRead(_library.Resolve(name)).Problem is { } problem)
+        if (ModelFacts.TryRead(_library.Resolve(name, caller)).Problem is { } problem)
         {
             throw new ArgumentException($"{name} cannot be chosen: {problem}");
         }
 
-        return _library.Choose(name);
+        return _library.Choose(name, caller.Tenant);
     }
 
     /// <summary>What a model is.</summary>
