@@ -102,6 +102,8 @@ public sealed unsafe partial class Ops : IDisposable
         _rows = new(_shares);
         _fixedRows = new(kernels, _shares);
         _fixed = new(kernels, _shares);
+        _tables = new(kernels, _shares);
+        _lookup = new(kernels, _shares);
     }
 
     /// <summary>Work on one row (or one head, or one channel block) of a batch.</summary>
@@ -226,9 +228,10 @@ public sealed unsafe partial class Ops : IDisposable
         job.Clear();
     }
 
-    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.
-    private static int RowsPerPiece(WeightMatrix w, int n) =>
-        (int)Math.Clamp((PieceOfWork / ((long)w.Columns * Math.Max(n, 1)) + 31) & ~31L, 32, int.MaxValue & ~31);
+    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole; some per thread, so that none has much
+    // more than its part where a single token makes little work.
+    private static int RowsPerPiece(WeightMatrix w, int n, int workers) =>
+        (int)Math.Clamp((Math.Min(PieceOfWork / ((long)w.Columns * Math.Max(n, 1)), w.Rows / (8 * workers)) + 31) & ~31L, 32, int.MaxValue & ~31);
 
     private abstract class OperandJob : TeamJob
     {
@@ -248,7 +251,7 @@ public sealed unsafe partial class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n));
+            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
         }
 
         public override void Clear() => _w = null;
@@ -276,7 +279,7 @@ public sealed unsafe partial class Ops : IDisposable
             _q = q;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n));
+            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
         }
 
         public override void Clear() => (_w, _q) = (null, null);
@@ -405,7 +408,7 @@ public sealed unsafe partial class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n));
+            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
         }
 
         public override void Clear() => (_w, _x) = (null, null);

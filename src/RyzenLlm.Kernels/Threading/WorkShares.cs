@@ -24,6 +24,9 @@ internal sealed unsafe class WorkShares : IDisposable
         _next = new((long)workers * Stride);
     }
 
+    /// <summary>Workers of the team.</summary>
+    public int Workers => _workers;
+
     /// <summary>Starts anew with items [0, <paramref name="items"/>) in pieces of <paramref name="grain"/>; to be called before the region.</summary>
     public void Begin(int items, int grain)
     {
