@@ -228,10 +228,14 @@ public sealed unsafe partial class Ops : IDisposable
         job.Clear();
     }
 
-    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole; some per thread, so that none has much
-    // more than its part where a single token makes little work.
-    private static int RowsPerPiece(WeightMatrix w, int n, int workers) =>
-        (int)Math.Clamp((Math.Min(PieceOfWork / ((long)w.Columns * Math.Max(n, 1)), w.Rows / (8 * workers)) + 31) & ~31L, 32, int.MaxValue & ~31);
+    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole; eight or more per thread, so that none has
+    // much more than its part where a single token makes little work.
+    private static int RowsPerPiece(WeightMatrix w, int n, int workers, int least = 32) =>
+        (int)Math.Clamp((Math.Min(PieceOfWork / ((long)w.Columns * Math.Max(n, 1)), w.Rows / (8 * workers)) + 31) & ~31L, least, int.MaxValue & ~31);
+
+    // Float products rearrange the activations anew for every piece: 256 rows repay that. Smaller matrices are still cut for all threads.
+    private static int RowsPerFloatPiece(WeightMatrix w, int n, int workers) =>
+        RowsPerPiece(w, n, workers, Math.Clamp(((w.Rows / workers) + 31) & ~31, 32, 256));
 
     private abstract class OperandJob : TeamJob
     {
@@ -251,7 +255,7 @@ public sealed unsafe partial class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
+            shares.Begin(w.Rows, RowsPerFloatPiece(w, n, shares.Workers));
         }
 
         public override void Clear() => _w = null;
