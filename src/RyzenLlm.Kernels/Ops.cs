@@ -102,6 +102,8 @@ public sealed unsafe partial class Ops : IDisposable
         _rows = new(_shares);
         _fixedRows = new(kernels, _shares);
         _fixed = new(kernels, _shares);
+        _tables = new(kernels, _shares);
+        _lookup = new(kernels, _shares);
     }
 
     /// <summary>Work on one row (or one head, or one channel block) of a batch.</summary>
@@ -226,13 +228,14 @@ public sealed unsafe partial class Ops : IDisposable
         job.Clear();
     }
 
-    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.
-    private static int RowsPerPiece(WeightMatrix w, int n, int least = 32) =>
-        (int)Math.Clamp((PieceOfWork / ((long)w.Columns * Math.Max(n, 1)) + 31) & ~31L, least, int.MaxValue & ~31);
+    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole; eight or more per thread, so that none has
+    // much more than its part where a single token makes little work.
+    private static int RowsPerPiece(WeightMatrix w, int n, int workers, int least = 32) =>
+        (int)Math.Clamp((Math.Min(PieceOfWork / ((long)w.Columns * Math.Max(n, 1)), w.Rows / (8 * workers)) + 31) & ~31L, least, int.MaxValue & ~31);
 
     // Float products rearrange the activations anew for every piece: 256 rows repay that. Smaller matrices are still cut for all threads.
     private static int RowsPerFloatPiece(WeightMatrix w, int n, int workers) =>
-        RowsPerPiece(w, n, Math.Clamp(((w.Rows / workers) + 31) & ~31, 32, 256));
+        RowsPerPiece(w, n, workers, Math.Clamp(((w.Rows / workers) + 31) & ~31, 32, 256));
 
     private abstract class OperandJob : TeamJob
     {
@@ -280,7 +283,7 @@ public sealed unsafe partial class Ops : IDisposable
             _q = q;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n));
+            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
         }
 
         public override void Clear() => (_w, _q) = (null, null);
@@ -409,7 +412,7 @@ public sealed unsafe partial class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n));
+            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
         }
 
         public override void Clear() => (_w, _x) = (null, null);
