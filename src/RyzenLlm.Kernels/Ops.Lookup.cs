@@ -26,50 +26,61 @@ public sealed unsafe partial class Ops
         if (!q.HasTables)
         {
             q.ReserveTables();
-            _tables.Set(Kernels, q);
+            _tables.Set(Kernels, q, _shares);
             RunRows(_tables, KernelSet.LookupGroups(q.Columns) / SerialGroups);
             q.HasTables = true;
         }
 
-        _lookup.Set(Kernels, w, q, y);
+        _lookup.Set(Kernels, w, q, y, _shares);
         Run(_lookup);
     }
 
     private sealed class TablesJob : OperandJob
     {
         private KernelSet? _kernels;
+        private WorkShares? _shares;
         private QuantizedRows? _q;
 
-        public void Set(KernelSet kernels, QuantizedRows q) => (_kernels, _q) = (kernels, q);
+        public void Set(KernelSet kernels, QuantizedRows q, WorkShares shares)
+        {
+            (_kernels, _q, _shares) = (kernels, q, shares);
+            shares.Begin(KernelSet.LookupGroups(q.Columns), 128);
+        }
 
         public override void Clear() => _q = null;
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(KernelSet.LookupGroups(_q!.Columns), 16, worker, workers);
-            _kernels!.BuildTables(_q.Values, _q.Columns, begin, end, _q.Tables);
+            for (var helped = 0; _shares!.TryTake(worker, ref helped, out var begin, out var end);)
+            {
+                _kernels!.BuildTables(_q!.Values, _q.Columns, begin, end, _q.Tables);
+            }
         }
     }
 
     private sealed class LookupJob : OperandJob
     {
         private KernelSet? _kernels;
+        private WorkShares? _shares;
         private LookupMatrix? _w;
         private QuantizedRows? _q;
         private float* _y;
 
-        public void Set(KernelSet kernels, LookupMatrix w, QuantizedRows q, float* y)
+        public void Set(KernelSet kernels, LookupMatrix w, QuantizedRows q, float* y, WorkShares shares)
         {
-            (_kernels, _w, _q) = (kernels, w, q);
+            (_kernels, _w, _q, _shares) = (kernels, w, q, shares);
             _y = y;
+            shares.Begin(w.Blocks, Math.Max(1, w.Blocks / (16)));
         }
 
         public override void Clear() => (_w, _q) = (null, null);
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(_w!.Blocks, 1, worker, workers);
-            _w.Multiply(_kernels!, begin, end, _q!.Tables, _q.Multipliers[0], _y);
+            for (var helped = 0; _shares!.TryTake(worker, ref helped, out var begin, out var end);)
+            {
+                _w!.Multiply(_kernels!, begin, end, _q!.Tables, _q.Multipliers[0], _y);
+            }
         }
     }
 }
