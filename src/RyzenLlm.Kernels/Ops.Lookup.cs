@@ -26,61 +26,59 @@ public sealed unsafe partial class Ops
         if (!q.HasTables)
         {
             q.ReserveTables();
-            _tables.Set(Kernels, q, _shares);
+            _tables.Set(Kernels, q);
             RunRows(_tables, KernelSet.LookupGroups(q.Columns) / SerialGroups);
             q.HasTables = true;
         }
 
-        _lookup.Set(Kernels, w, q, y, _shares);
+        _lookup.Set(Kernels, w, q, y);
         Run(_lookup);
+    }
+
+    // Equal parts in multiples of the grain: these jobs read tables that fit the caches, so no worker is slower than another for its memory.
+    private static (int Begin, int End) Share(int items, int grain, int worker, int workers)
+    {
+        var grains = (items + grain - 1) / grain;
+        var begin = (int)((long)grains * worker / workers) * grain;
+        var end = (int)((long)grains * (worker + 1) / workers) * grain;
+        return (Math.Min(begin, items), Math.Min(end, items));
     }
 
     private sealed class TablesJob : OperandJob
     {
         private KernelSet? _kernels;
-        private WorkShares? _shares;
         private QuantizedRows? _q;
 
-        public void Set(KernelSet kernels, QuantizedRows q, WorkShares shares)
-        {
-            (_kernels, _q, _shares) = (kernels, q, shares);
-            shares.Begin(KernelSet.LookupGroups(q.Columns), 128);
-        }
+        public void Set(KernelSet kernels, QuantizedRows q) => (_kernels, _q) = (kernels, q);
 
         public override void Clear() => _q = null;
 
         public override void Run(int worker, int workers)
         {
-            for (var helped = 0; _shares!.TryTake(worker, ref helped, out var begin, out var end);)
-            {
-                _kernels!.BuildTables(_q!.Values, _q.Columns, begin, end, _q.Tables);
-            }
+            var (begin, end) = Share(KernelSet.LookupGroups(_q!.Columns), 16, worker, workers);
+            _kernels!.BuildTables(_q.Values, _q.Columns, begin, end, _q.Tables);
         }
     }
 
     private sealed class LookupJob : OperandJob
     {
         private KernelSet? _kernels;
-        private WorkShares? _shares;
         private LookupMatrix? _w;
         private QuantizedRows? _q;
         private float* _y;
 
-        public void Set(KernelSet kernels, LookupMatrix w, QuantizedRows q, float* y, WorkShares shares)
+        public void Set(KernelSet kernels, LookupMatrix w, QuantizedRows q, float* y)
         {
-            (_kernels, _w, _q, _shares) = (kernels, w, q, shares);
+            (_kernels, _w, _q) = (kernels, w, q);
             _y = y;
-            shares.Begin(w.Blocks, Math.Max(1, w.Blocks / (16)));
         }
 
         public override void Clear() => (_w, _q) = (null, null);
 
         public override void Run(int worker, int workers)
         {
-            for (var helped = 0; _shares!.TryTake(worker, ref helped, out var begin, out var end);)
-            {
-                _w!.Multiply(_kernels!, begin, end, _q!.Tables, _q.Multipliers[0], _y);
-            }
+            var (begin, end) = Share(_w!.Blocks, 1, worker, workers);
+            _w.Multiply(_kernels!, begin, end, _q!.Tables, _q.Multipliers[0], _y);
         }
     }
 }
