@@ -30,6 +30,11 @@ if (args is ["users", var crowded, ..])
     return await Users.Run(crowded, new(args[2..]));
 }
 
+if (args is ["turns", var talker, ..])
+{
+    return Turns.Run(talker, new(args[2..]));
+}
+
 Console.Error.WriteLine("""
     pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [threads=1] [kernels=auto]
                                                                                 streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
@@ -41,6 +46,8 @@ Console.Error.WriteLine("""
                                                                                 tokens/s of 1 to 16 users at once; gaps between tokens while a long prompt arrives
     users MODEL [clients=200] [seconds=600] [sequences=16] [queue=64] [threads=2] [kernels=auto]
                                                                                 clients that cancel, expire, hang up and are turned away: memory, sessions, wrong texts
+    turns MODEL [turns=10] [history=512] [rounds=3] [threads=2] [kernels=auto] [json=FILE]
+                                                                                time to the first token of the last turn: state in memory, from disk, none
     masks VOCABULARY                                                            cost of constraints over a vocabulary
     """);
 return 1;

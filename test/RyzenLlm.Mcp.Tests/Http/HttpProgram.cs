@@ -34,6 +34,9 @@ internal sealed class HttpProgram : IAsyncDisposable
     /// <summary>Where it serves.</summary>
     public Uri Address { get; }
 
+    /// <summary>Id of its process.</summary>
+    public int ProcessId => _process.Id;
+
     /// <summary>A client without credentials.</summary>
     public HttpClient Http { get; }
 

@@ -50,6 +50,9 @@ public sealed class PrefixStates : IDisposable
         _files = folder is null ? null : new(folder, model);
     }
 
+    /// <summary>The model.</summary>
+    public LanguageModel Model => _model;
+
     /// <summary>Called when memory waits for <see cref="Collect"/> since it is short; from any thread.</summary>
     public Action? Dropped { get; init; }
 
