@@ -42,7 +42,7 @@ try {
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.getByText(/\d+ tokens, .* per second, ended by/).waitFor();
   assert.ok((await page.locator('#output').textContent()).length > 5);
-  await page.getByLabel('Tokens at most').fill('4096');
+  await page.getByLabel('Tokens at most').fill('1000000');
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.getByText('writing', { exact: true }).waitFor();
   await page.getByRole('button', { name: 'Stop' }).click();

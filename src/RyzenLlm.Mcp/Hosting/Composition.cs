@@ -30,7 +30,10 @@ internal static class Composition
         services.AddSingleton(settings);
         services.AddSingleton(library ?? new ModelLibrary(settings.Models));
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton<LoadedModels>();
+        services.AddSingleton(provider => new LoadedModels(
+            provider.GetRequiredService<AppSettings>(), provider.GetRequiredService<TimeProvider>(), provider.GetService<ILogger<LoadedModels>>()));
+        services.AddSingleton<Conversations>();
+        services.AddSingleton<KeptStates>();
         services.AddSingleton<ProfileStore>();
         services.AddSingleton<FeedbackStore>();
         services.AddSingleton<ModelSelection>();
@@ -40,6 +43,7 @@ internal static class Composition
         services.AddSingleton<ServerActivity>();
         services.AddSingleton<LongTexts>();
         services.AddSingleton<ServerResources>();
+        services.AddSingleton<ListChanges>();
         services.AddSingleton<Completions>();
         services.AddHostedService<ModelFolders>();
         services.AddSingleton<McpServerTool, GenerateTool>();
@@ -66,6 +70,7 @@ internal static class Composition
                 options.ServerInstructions = Instructions;
             })
             .WithCompleteHandler((request, cancel) => request.Services!.GetRequiredService<Completions>().CompleteAsync(request, cancel))
+            .WithSubscriptionsListenHandler((request, cancel) => request.Services!.GetRequiredService<ListChanges>().ListenAsync(request, cancel))
             .WithRequestFilters(filters =>
             {
                 filters

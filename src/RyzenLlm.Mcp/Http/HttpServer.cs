@@ -157,7 +157,7 @@ internal static class HttpServer
         app.UseMiddleware<OriginCheck>();
         app.UseRouting();
         app.UseCors();
-        app.UseMiddleware<BodyLimit>();
+        app.UseMiddleware<BodyCheck>();
         app.UseAuthentication();
         app.UseRateLimiter();
         app.UseAuthorization();

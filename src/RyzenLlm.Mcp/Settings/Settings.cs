@@ -79,6 +79,13 @@ public sealed record EngineSettings
     public string Precision { get; init; } = "fast";
 
     /// <summary>
+    /// Ternary weights for decoding one token: inplace reads them where they lie in the file, lookup a copy at 1.6 bits, made at load; auto takes lookup
+    /// where all of them fit the caches. The text is the same.
+    /// </summary>
+    [AllowedValues("auto", "inplace", "lookup")]
+    public string TernaryLayout { get; init; } = "auto";
+
+    /// <summary>
     /// Memory that models, sequences and kept states may take together: a size such as 6GB, or a share of what the machine or container allows. Whatever would
     /// exceed it is refused beforehand.
     /// </summary>

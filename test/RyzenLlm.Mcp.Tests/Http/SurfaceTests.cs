@@ -116,6 +116,38 @@ public sealed class SurfaceTests(string era, bool sse)
         });
     }
 
+    [Test]
+    public async Task ListenersAreToldOfModelsThatComeAndGo()
+    {
+        var folder = Directory.CreateTempSubdirectory("ryzenllm-listen-").FullName;
+        await using var program = await HttpProgram.StartAsync($"Models:Folders:1={folder}");
+        await using var client = await program.ConnectAsync(era, sse: sse);
+        var (told, begun) = (new SemaphoreSlim(0), new TaskCompletionSource());
+        await using var heard = client.RegisterNotificationHandler(NotificationMethods.ResourceListChangedNotification, (_, _) =>
+        {
+            told.Release();
+            return ValueTask.CompletedTask;
+        });
+        if (era == "2026-07-28")
+        {
+            await using var acknowledged = client.RegisterNotificationHandler(NotificationMethods.SubscriptionsAcknowledgedNotification, (_, _) =>
+            {
+                begun.TrySetResult();
+                return ValueTask.CompletedTask;
+            });
+            _ = client.SendRequestAsync<SubscriptionsListenRequestParams, EmptyResult>(
+                RequestMethods.SubscriptionsListen, new() { Notifications = new() { ResourcesListChanged = true } }).AsTask();
+            await begun.Task.WaitAsync(TimeSpan.FromMinutes(1));
+        }
+
+        File.Copy(Path.Combine(Repository.Models, "mamba-f32.gguf"), Path.Combine(folder, "new.gguf"));
+        Assert.That(await told.WaitAsync(TimeSpan.FromMinutes(1)), Is.True, "come");
+        Assert.That((await client.ListResourcesAsync()).Select(r => r.Uri), Has.Member("model://new"));
+        Directory.Delete(folder, recursive: true);
+        Assert.That(await told.WaitAsync(TimeSpan.FromMinutes(1)), Is.True, "gone");
+        Assert.That((await client.ListResourcesAsync()).Select(r => r.Uri), Has.No.Member("model://new"));
+    }
+
     private static async Task<JsonNode> SendAsync(McpClient client, string method, JsonObject parameters) =>
         (await client.SendRequestAsync(new JsonRpcRequest
         {

@@ -34,6 +34,7 @@ internal sealed class InProcessServer : IAsyncDisposable
                 FeedbackFolder = Repository.Scratch("feedback"),
             },
             Engine = new() { Threads = 1 },
+            States = new() { Folder = Path.Combine(Path.GetDirectoryName(Repository.ScratchMemory)!, "states") },
             Memory = new() { Store = $"sqlite:{Repository.ScratchMemory}" },
             Server = new() { ProgressSeconds = 0.001 },
         };

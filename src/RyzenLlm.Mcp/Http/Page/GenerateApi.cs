@@ -31,7 +31,7 @@ internal static class GenerateApi
         using var entered = limits.Enter(caller.Tenant);
         var library = services.GetRequiredService<ModelLibrary>();
         var entry = Resolve(library, question.Model);
-        var request = Request(services.GetRequiredService<AppSettings>().Generation, question);
+        var request = Request(services.GetRequiredService<AppSettings>().Generation, question) with { Tenant = caller.Tenant };
         using var lease = await services.GetRequiredService<LoadedModels>().AcquireAsync(entry, cancel).ConfigureAwait(false);
         var pieces = Channel.CreateUnbounded<string>(new() { SingleReader = true, SingleWriter = true });
         var generating = lease.Scheduler.GenerateAsync(request, piece =>
@@ -53,12 +53,6 @@ internal static class GenerateApi
 
     private static async Task<Question> ReadAsync(HttpContext context)
     {
-        // A page elsewhere can send other types without asking the browser first.
-        if (!context.Request.HasJsonContentType())
-        {
-            throw new ArgumentException("The content type must be application/json.");
-        }
-
         var question = await JsonSerializer.DeserializeAsync(context.Request.Body, PageJson.Default.Question, context.RequestAborted).ConfigureAwait(false)
             ?? throw new JsonException();
         return string.IsNullOrWhiteSpace(question.Prompt) || question.Prompt.Length > LongestPrompt || question.System?.Length > LongestPrompt
