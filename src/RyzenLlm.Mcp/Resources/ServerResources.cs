@@ -66,18 +66,27 @@ internal sealed class ServerResources
                 MimeType = Json,
             },
             (_, _, _) => ValueTask.FromResult<string?>(ToolJson.Text(activity.Now()))));
-        Refresh();
+        TryRefresh();
     }
 
     /// <summary>Everything that can be read.</summary>
     public McpServerResourceCollection All { get; } = [];
 
-    /// <summary>Makes the list equal to the model folders.</summary>
-    public void Refresh()
+    /// <summary>Makes the list equal to the model folders. False, and the list as it was, where those cannot be read at the moment.</summary>
+    public bool TryRefresh()
     {
         lock (_refreshing)
         {
-            var found = _library.List().ToDictionary(m => m.Name, StringComparer.OrdinalIgnoreCase);
+            Dictionary<string, ModelEntry> found;
+            try
+            {
+                found = _library.List().ToDictionary(m => m.Name, StringComparer.OrdinalIgnoreCase);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return false;
+            }
+
             using var together = All.DeferChangedEvents();
             foreach (var (name, resource) in _models.Where(m => !found.ContainsKey(m.Key)).ToList())
             {
@@ -96,6 +105,8 @@ internal sealed class ServerResources
                     _models.Add(name, resource);
                 }
             }
+
+            return true;
         }
     }
 

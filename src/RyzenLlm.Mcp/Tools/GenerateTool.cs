@@ -78,11 +78,11 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
     public GenerateTool(
-        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, Conversations conversations, AutoModel auto, TimeProvider clock,
-        LongTexts texts, ServerActivity activity, TenantLimits limits)
+        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, Conversations conversations, AutoModel auto, TimeProvider clock, LongTexts texts,
+        ServerActivity activity, TenantLimits limits)
     {
-        (_settings, _library, _models, _memory, _conversations, _auto) = (settings, library, models, memory, conversations, auto);
-        (_clock, _texts, _activity, _limits) = (clock, texts, activity, limits);
+        (_settings, _library, _models, _memory, _conversations) = (settings, library, models, memory, conversations);
+        (_auto, _clock, _texts, _activity, _limits) = (auto, clock, texts, activity, limits);
         _unfinished = new(clock, TimeSpan.FromMinutes(30), perTenant: 64);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
