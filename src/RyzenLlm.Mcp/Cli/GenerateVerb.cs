@@ -72,6 +72,11 @@ internal static class GenerateVerb
             var mode = Guidance.Mode(parsed.GetValue(speculate)!);
             var constraint = Guidance.Constraint(await ReadSchemaAsync(parsed.GetValue(schema), cancel).ConfigureAwait(false), parsed.GetValue(regex), parsed.GetValue(choice) ?? []);
             var prompt = await TextInput.ReadAsync(parsed.GetValue(text), cancel).ConfigureAwait(false);
+            using var models = new LoadedModels(settings);
+            using var conversations = new Conversations(settings, TimeProvider.System);
+            using var conversation = parsed.GetValue(session) is { Length: > 0 } talk
+                ? await conversations.EnterAsync(new(settings.Memory.Tenant), talk, cancel).ConfigureAwait(false)
+                : null;
             var request = Prompts.Request(settings.Generation, prompt, parsed.GetValue(system)) with
             {
                 Template = Prompts.Template(parsed.GetValue(template)),
@@ -80,20 +85,15 @@ internal static class GenerateVerb
                 Speculation = mode,
                 Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
             };
+            request = conversation is null ? request : conversation.Ask(request) with { Tenant = settings.Memory.Tenant, Reuse = StateReuse.Disk };
             var (entry, reason) = named is not null ? (named, null) : Choose(settings, library, request, parsed.GetValue(task), parsed.GetValue(latency), parsed.GetValue(draft));
             var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
-            using var models = new LoadedModels(settings);
-            using var conversations = new Conversations(settings, TimeProvider.System);
-            using var conversation = parsed.GetValue(session) is { Length: > 0 } title
-                ? await conversations.EnterAsync(new(settings.Memory.Tenant), title, cancel).ConfigureAwait(false)
-                : null;
             using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
-            request = request with { DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
-            if (conversation is not null)
+            request = request with
             {
-                request = conversation.Ask(request) with { Tenant = settings.Memory.Tenant, Reuse = StateReuse.Disk, Said = conversation.SaidIn(lease.Scheduler.Model.Tokenizer) };
-            }
-
+                DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false),
+                Said = conversation?.SaidIn(lease.Scheduler.Model.Tokenizer) ?? request.Said,
+            };
             var result = await RunAsync(lease.Scheduler, entry, reason, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
             conversation?.Keep(request.Turns, "", result, lease.Scheduler.Model.Tokenizer!);
             return cancel.IsCancellationRequested ? CommandLine.Interrupted : 0;
@@ -132,7 +132,8 @@ internal static class GenerateVerb
             common.AddSetting(new Option<T>(name, aliases) { Description = description, HelpName = "N" }, "Generation:" + key);
     }
 
-    private static async Task<GenerationResult> RunAsync(Scheduler scheduler, ModelEntry entry, string? reason, GenerationRequest request, bool json, CancellationToken cancel)
+    private static async Task<GenerationResult> RunAsync(
+        Scheduler scheduler, ModelEntry entry, string? reason, GenerationRequest request, bool json, CancellationToken cancel)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var result = await scheduler.GenerateAsync(request, json ? null : Print, ended.Token).ConfigureAwait(false);

@@ -12,7 +12,7 @@ namespace RyzenLlm.Mcp.Tools;
 /// <summary><c>model-select</c>: which models there are, what one is, which is the default, which suits a request, and how the answers were.</summary>
 internal sealed class ModelSelectTool : McpServerTool
 {
-    private const string Feedback = "feedback", ResetFeedback = "reset_feedback", Recommend = "recommend";
+    private const string Feedback = "feedback", ResetFeedback = "reset_feedback", Recommend = "recommend", NoOutcome = "none";
 
     // What a caller means by a token where no vocabulary is named.
     private const int BytesPerToken = 4;
@@ -30,7 +30,7 @@ internal sealed class ModelSelectTool : McpServerTool
         "list", ["list", "inspect", "choose", Recommend, Feedback, ResetFeedback]);
     private readonly TextParameter _model = new("model", "Name of the model to inspect, to choose, or that gave the answer.", "", maxLength: 4096);
     private readonly TextParameter _task = new("task", "Kind of task, in a word of your own, such as summarise: feedback counts for it.", "", maxLength: 64);
-    private readonly TextParameter _outcome = new("outcome", "With feedback: whether the answer served its purpose.", "", ["", "good", "bad"]);
+    private readonly TextParameter _outcome = new("outcome", "With feedback: whether the answer served its purpose.", NoOutcome, [NoOutcome, "good", "bad"]);
     private readonly NumberParameter<long> _promptTokens = new("prompt_tokens", "With recommend: length of the prompt, at four characters a token.", 0, 100_000_000, 200);
     private readonly NumberParameter<long> _answerTokens = new("answer_tokens", "With recommend: length of the answer.", 1, 1_000_000, 256);
     private readonly NumberParameter<long> _contextTokens = new("context_tokens", "With recommend: context needed at least.", 0, 100_000_000, 0);
@@ -153,7 +153,7 @@ internal sealed class ModelSelectTool : McpServerTool
     private (string Text, ModelSelectionResult Output) Praise(ToolArguments arguments, Caller caller)
     {
         var outcome = arguments.Get(_outcome);
-        if (outcome.Length == 0)
+        if (outcome == NoOutcome)
         {
             throw new ArgumentException("outcome is missing: say whether the answer was good or bad.");
         }
