@@ -63,7 +63,7 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
     public async Task<RecallResult> RecallAsync(Caller caller, RecallRequest request, CancellationToken cancel)
     {
         var memory = await OpenAsync(cancel).ConfigureAwait(false);
-        using var lease = library.TryDefault() is { } entry ? models.TryAcquire(entry) : null;
+        using var lease = library.TryDefault(caller.Tenant) is { } entry ? models.TryAcquire(entry) : null;
         var counted = request with { CountTokens = CounterOf(lease?.Scheduler.Model.Tokenizer) };
         return await ServerInstruments.RecallingAsync(() => memory.RecallAsync(caller.Tenant, counted, cancel)).ConfigureAwait(false);
     }

@@ -33,7 +33,7 @@ internal static class Guidance
     /// beside the model), if there is such a model. Null where neither says, or where the mode has no use for one.
     /// </summary>
     /// <exception cref="ModelNotFoundException">The model named is not there; one that only the card names may be missing.</exception>
-    public static ModelEntry? Draft(ModelLibrary library, ModelEntry target, string? named, SpeculationMode mode)
+    public static ModelEntry? Draft(ModelLibrary library, ModelEntry target, string? named, SpeculationMode mode, Caller? caller = null)
     {
         if (mode is not (SpeculationMode.Auto or SpeculationMode.Draft))
         {
@@ -42,7 +42,7 @@ internal static class Guidance
 
         if (!string.IsNullOrWhiteSpace(named))
         {
-            return library.Resolve(named);
+            return caller is null ? library.Resolve(named) : library.Resolve(named, caller);
         }
 
         return CardDraft(target) is { } name ? library.List().FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) : null;

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Hosting;
@@ -24,7 +25,7 @@ public sealed class ModelLibrary
     public const string PreferredDefault = "tales-bitnet";
 
     private readonly string _settingsDefault;
-    private volatile string? _chosen;
+    private readonly ConcurrentDictionary<string, string> _chosen = new(); // by tenant
 
     /// <summary>A library over the given folders, or the usual ones.</summary>
     public ModelLibrary(ModelSettings settings, IEnumerable<string>? usualFolders = null)
@@ -58,11 +59,11 @@ public sealed class ModelLibrary
         return [.. Folders.Where(Directory.Exists).SelectMany(ModelsIn).Where(entry => seen.Add(entry.Name))];
     }
 
-    /// <summary>The model used where none is named.</summary>
+    /// <summary>The model used where none is named: the tenant's choice, that of the settings, or the first there is.</summary>
     /// <exception cref="ModelNotFoundException">There is none; the message says what to do.</exception>
-    public ModelEntry Default()
+    public ModelEntry Default(string tenant = "")
     {
-        if (_chosen is { } chosen)
+        if (_chosen.TryGetValue(tenant, out var chosen))
         {
             return Resolve(chosen);
         }
@@ -78,11 +79,11 @@ public sealed class ModelLibrary
     }
 
     /// <summary>The model used where none is named, or null if there is none.</summary>
-    public ModelEntry? TryDefault()
+    public ModelEntry? TryDefault(string tenant = "")
     {
         try
         {
-            return Default();
+            return Default(tenant);
         }
         catch (ModelNotFoundException)
         {
@@ -90,13 +91,28 @@ public sealed class ModelLibrary
         }
     }
 
-    /// <summary>Makes a model the default of this process.</summary>
+    /// <summary>Makes a model the default of a tenant as long as this process runs.</summary>
     /// <exception cref="ModelNotFoundException">There is no such model.</exception>
-    public ModelEntry Choose(string name)
+    public ModelEntry Choose(string name, string tenant = "")
     {
         var entry = Resolve(name);
-        _chosen = name;
+        _chosen[tenant] = name;
         return entry;
+    }
+
+    /// <summary>
+    /// The model that a call names; empty or null takes the caller's default. Only a caller without credentials, who runs this process, may
+    /// name files: for others a name must be listed, so that no answer tells what lies elsewhere on this machine.
+    /// </summary>
+    /// <exception cref="ModelNotFoundException">There is no such model; the message lists those there are.</exception>
+    internal ModelEntry Resolve(string? name, Caller caller)
+    {
+        if (string.IsNullOrWhiteSpace(name))
+        {
+            return Default(caller.Tenant);
+        }
+
+        return caller.Scopes is null ? Resolve(name) : Listed(name, List());
     }
 
     /// <summary>The model of a path or name; empty or null takes the default.</summary>
@@ -124,15 +140,19 @@ public sealed class ModelLibrary
             };
         }
 
-        var all = List();
-        if (all.FirstOrDefault(m => m.Name.Equals(nameOrPath, StringComparison.OrdinalIgnoreCase)) is { } found)
+        return Listed(nameOrPath, List());
+    }
+
+    private static ModelEntry Listed(string name, IReadOnlyList<ModelEntry> all)
+    {
+        if (all.FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } found)
         {
             return found;
         }
 
         var known = all.Count > 0 ? $"Models found: {string.Join(", ", all.Select(m => m.Name))}." : $"No models were found either; put GGUF files into {CacheFolder}.";
         throw new ModelNotFoundException(
-            LooksLikePath(nameOrPath) ? $"There is no model file or folder {nameOrPath}. {known}" : $"There is no model named '{nameOrPath}'. {known}");
+            LooksLikePath(name) ? $"There is no model file or folder {name}. {known}" : $"There is no model named '{name}'. {known}");
     }
 
     private static bool LooksLikePath(string text) => text.Contains('/') || text.Contains('\\') || text.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase);

@@ -35,7 +35,7 @@ internal sealed class ServerResources
                 Description = "What a local model is: architecture, size, context, vocabulary, or why it cannot be used.",
                 MimeType = Json,
             },
-            (_, name, _) => ValueTask.FromResult(Model(name))));
+            (request, name, _) => ValueTask.FromResult(Model(name, memory.CallerOf(request)))));
         All.Add(new TextResource(
             new()
             {
@@ -98,7 +98,7 @@ internal sealed class ServerResources
             {
                 var resource = new TextResource(
                     new() { UriTemplate = ModelScheme + Uri.EscapeDataString(name), Name = name, Title = $"Model {name}", MimeType = Json },
-                    (_, model, _) => ValueTask.FromResult(Model(model)),
+                            (request, model, _) => ValueTask.FromResult(Model(model, _memory.CallerOf(request))),
                     name);
                 if (All.TryAdd(resource))
                 {
@@ -111,9 +111,9 @@ internal sealed class ServerResources
     }
 
     // By listed name only: an address must not reach files elsewhere, as an argument of a tool may.
-    private string? Model(string name) =>
+    private string? Model(string name, Caller caller) =>
         _library.List().FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } entry
-            ? ToolJson.Text(ModelSelectTool.Describe(entry, _library.TryDefault(), _profiles))
+            ? ToolJson.Text(ModelSelectTool.Describe(entry, _library.TryDefault(caller.Tenant), _profiles))
             : null;
 
     private async ValueTask<string?> UnitAsync(RequestContext<ReadResourceRequestParams> request, string id, CancellationToken cancel)

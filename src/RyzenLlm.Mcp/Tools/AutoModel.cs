@@ -26,7 +26,7 @@ internal sealed class AutoModel(ModelLibrary library, ModelSelection selection, 
     {
         if (!ModelSelection.IsAuto(name))
         {
-            return (library.Resolve(name), null);
+            return (library.Resolve(name, caller), null);
         }
 
         var request = selection.RequestFor(asked, moreTokens, draft) with { LatencySeconds = arguments.Get(Latency) };

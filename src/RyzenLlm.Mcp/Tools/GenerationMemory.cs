@@ -23,6 +23,9 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
     /// <summary>Tokens set aside for the chat form.</summary>
     private const int ChatForm = 32;
 
+    /// <summary>Longer than a healthy memory takes; longer than <c>Memory:Qdrant:PatienceSeconds</c>, so that an outbox is asked first.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(8);
+
     private bool _promptStored;
 
     /// <summary>Tokens of recalled text at most.</summary>
@@ -46,11 +49,43 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
             return asked;
         }
 
-        var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
         var question = new RecallRequest { Query = prompt.Content, Scope = scope, Budget = room, CountTokens = count };
-        var found = await ServerInstruments.RecallingAsync(() => open.RecallAsync(caller.Tenant, question, cancel)).ConfigureAwait(false);
+        if (await RecallAsync(question, cancel).ConfigureAwait(false) is not { } found)
+        {
+            return asked;
+        }
+
         Recalled = [.. found.Hits.Where(h => h.Packed).Select(h => $"{h.Unit.Id}")];
         return found.Text.Length == 0 ? asked : asked with { Turns = [.. asked.Turns.SkipLast(1), new ChatTurn(prompt.Role, $"{found.Text}\n{prompt.Content}")] };
+    }
+
+    // An answer without memory is better than none: a memory that fails or is slow is noted. A store may block its thread, hence one of its own.
+    private async Task<RecallResult?> RecallAsync(RecallRequest question, CancellationToken cancel)
+    {
+        using var late = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        late.CancelAfter(Patience);
+        try
+        {
+            var found = await Task.Run(() => FindAsync(question, late.Token), CancellationToken.None).WaitAsync(late.Token).ConfigureAwait(false);
+            Problem = found.Degraded ? "The memory's server is away: only what was stored since was looked at." : null;
+            return found;
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            Problem = $"Nothing was recalled: the memory did not answer in {Patience.TotalSeconds:F0} s.";
+        }
+        catch (Exception e) when (Failures.Describe(e) is { } problem)
+        {
+            Problem = $"Nothing was recalled: {problem}";
+        }
+
+        return null;
+    }
+
+    private async Task<RecallResult> FindAsync(RecallRequest question, CancellationToken cancel)
+    {
+        var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
+        return await ServerInstruments.RecallingAsync(() => open.RecallAsync(caller.Tenant, question, cancel)).ConfigureAwait(false);
     }
 
     /// <summary>

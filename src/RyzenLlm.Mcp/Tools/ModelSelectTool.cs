@@ -103,7 +103,7 @@ internal sealed class ModelSelectTool : McpServerTool
             Recommend => Weigh(arguments, caller),
             Feedback => Praise(arguments, caller),
             ResetFeedback => Reset(arguments, caller),
-            var action => Show(action, arguments.Get(_model)),
+            var action => Show(action, arguments.Get(_model), caller),
         };
         return ValueTask.FromResult(new CallToolResult
         {
@@ -112,15 +112,16 @@ internal sealed class ModelSelectTool : McpServerTool
         });
     }
 
-    private (string Text, ModelSelectionResult Output) Show(string action, string name)
+    private (string Text, ModelSelectionResult Output) Show(string action, string name, Caller caller)
     {
         IReadOnlyList<ModelEntry> entries = action switch
         {
             "list" => _library.List(),
-            "choose" => [Choose(Named(name, "to choose"))],
-            _ => [_library.Resolve(name)],
+            "choose" => [Choose(Named(name, "to choose"), caller)],
+            _ => [_library.Resolve(name, caller)],
         };
-        var output = Result() with { Models = [.. entries.Select(entry => Describe(entry, _library.TryDefault(), _profiles))] };
+        var byDefault = _library.TryDefault(caller.Tenant);
+        var output = Result(caller) with { Models = [.. entries.Select(entry => Describe(entry, byDefault, _profiles))] };
         return (Text(action, output), output);
     }
 
@@ -139,7 +140,7 @@ internal sealed class ModelSelectTool : McpServerTool
         });
         string[] names = [.. unmeasured.Select(e => e.Name)];
         var text = names.Length == 0 ? choice.Reason : $"{choice.Reason} Not measured yet: {string.Join(", ", names)} (ryzenllm models profile).";
-        return (text, Result() with
+        return (text, Result(caller) with
         {
             Recommended = choice.Chosen?.Model,
             Reason = choice.Reason,
@@ -157,35 +158,35 @@ internal sealed class ModelSelectTool : McpServerTool
             throw new ArgumentException("outcome is missing: say whether the answer was good or bad.");
         }
 
-        var entry = _library.Resolve(Named(arguments.Get(_model), "that gave the answer"));
+        var entry = _library.Resolve(Named(arguments.Get(_model), "that gave the answer"), caller);
         var task = FeedbackStore.Task(arguments.Get(_task));
         var (good, bad) = _feedback.Add(caller, task, entry.Name, outcome == "good");
         var shift = ModelChooser.Preference(good, bad);
         return (
             string.Create(CultureInfo.InvariantCulture, $"Noted: {entry.Name} has {good} good and {bad} bad for {(task.Length > 0 ? task : "tasks without a name")}, which shifts its log odds by {shift:+0.00;-0.00;0.00}."),
-            Result() with { Good = good, Bad = bad });
+            Result(caller) with { Good = good, Bad = bad });
     }
 
     private (string Text, ModelSelectionResult Output) Reset(ToolArguments arguments, Caller caller)
     {
         var forgotten = _feedback.Reset(caller, arguments.GetOptional(_task) is { } task ? FeedbackStore.Task(task) : null);
-        return ($"Feedback for {forgotten} kinds of tasks is forgotten.", Result() with { Forgotten = forgotten });
+        return ($"Feedback for {forgotten} kinds of tasks is forgotten.", Result(caller) with { Forgotten = forgotten });
     }
 
     private static string Named(string model, string purpose) =>
         model.Length > 0 ? model : throw new ArgumentException($"model is missing: name the model {purpose}, as action list shows it.");
 
-    private ModelSelectionResult Result() => new(_library.TryDefault()?.Name, [], null, null, null, null, null, null, null, null);
+    private ModelSelectionResult Result(Caller caller) => new(_library.TryDefault(caller.Tenant)?.Name, [], null, null, null, null, null, null, null, null);
 
     // A file that cannot be read must not become the default: every later call would fail.
-    private ModelEntry Choose(string name)
+    private ModelEntry Choose(string name, Caller caller)
     {
-        if (ModelFacts.TryRead(_library.Resolve(name)).Problem is { } problem)
+        if (ModelFacts.TryRead(_library.Resolve(name, caller)).Problem is { } problem)
         {
             throw new ArgumentException($"{name} cannot be chosen: {problem}");
         }
 
-        return _library.Choose(name);
+        return _library.Choose(name, caller.Tenant);
     }
 
     /// <summary>What a model is.</summary>

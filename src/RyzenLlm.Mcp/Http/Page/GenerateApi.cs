@@ -31,7 +31,7 @@ internal static class GenerateApi
         limits.CheckTokens(caller.Tenant);
         using var entered = limits.Enter(caller.Tenant);
         var library = services.GetRequiredService<ModelLibrary>();
-        var entry = Resolve(library, question.Model);
+        var entry = library.Resolve(question.Model, caller);
         var request = Request(services.GetRequiredService<AppSettings>().Generation, question) with { Tenant = caller.Tenant };
         using var lease = await services.GetRequiredService<LoadedModels>().AcquireAsync(entry, cancel).ConfigureAwait(false);
         var pieces = Channel.CreateUnbounded<string>(new() { SingleReader = true, SingleWriter = true });
@@ -60,10 +60,6 @@ internal static class GenerateApi
             ? throw new ArgumentException($"prompt must be a text of 1 to {LongestPrompt} characters.")
             : question;
     }
-
-    // By listed name only: an address must not reach files elsewhere.
-    private static ModelEntry Resolve(ModelLibrary library, string? name) => string.IsNullOrEmpty(name) ? library.Default()
-        : library.List().FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) ?? throw new ArgumentException($"There is no model named '{name}'.");
 
     private static GenerationRequest Request(GenerationSettings settings, Question question)
     {

@@ -71,15 +71,15 @@ internal static class StatusApi
             services.GetRequiredService<TenantLimits>().Used(caller.Tenant),
             settings.Server.Limits.TokensPerDay,
             live.Read(),
-            caller.Allows(Scopes.Models) ? Models(services, live) : null,
+            caller.Allows(Scopes.Models) ? Models(services, live, caller) : null,
             memory)).ConfigureAwait(false);
     }
 
-    private static Model[] Models(IServiceProvider services, LiveMetrics live)
+    private static Model[] Models(IServiceProvider services, LiveMetrics live, Caller caller)
     {
         var library = services.GetRequiredService<ModelLibrary>();
         var loaded = services.GetRequiredService<LoadedModels>().Snapshot();
-        var byDefault = library.TryDefault();
+        var byDefault = library.TryDefault(caller.Tenant);
         return [.. library.List().Select(entry =>
         {
             var (info, problem) = Facts(entry);
