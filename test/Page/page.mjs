@@ -42,7 +42,7 @@ try {
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.getByText(/\d+ tokens, .* per second, ended by/).waitFor();
   assert.ok((await page.locator('#output').textContent()).length > 5);
-  await page.getByLabel('Tokens at most').fill('4096');
+  await page.getByLabel('Tokens at most').fill('1000000');
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.getByText('writing', { exact: true }).waitFor();
   await page.getByRole('button', { name: 'Stop' }).click();
@@ -101,6 +101,12 @@ try {
   await phone.screenshot({ path: `${folder}/status-page-phone-memory.png` });
   assert.deepEqual(complaints, []);
   console.log('the page is as it should be');
+} catch (failure) {
+  for (const page of browser.contexts().flatMap(context => context.pages())) {
+    console.error(`at ${page.url().split('#')[0]}: ${await page.locator('body').innerText()}`);
+  }
+  console.error(complaints.join('\n'));
+  throw failure;
 } finally {
   await browser.close();
 }

@@ -53,8 +53,12 @@ internal sealed class Crowd
     }
 
     /// <summary>Lets so many clients ask again and again until told to stop, or so often each.</summary>
-    public Task Run(int clients, int requests, CancellationToken stop) =>
-        Task.WhenAll(Enumerable.Range(0, clients).Select(client => Task.Run(() => Client(client, requests, stop), CancellationToken.None)));
+    /// <param name="clients">Clients.</param>
+    /// <param name="requests">Requests of each at most.</param>
+    /// <param name="patience">Milliseconds that a client waits at most when it was turned away.</param>
+    /// <param name="stop">No further requests.</param>
+    public Task Run(int clients, int requests, int patience, CancellationToken stop) =>
+        Task.WhenAll(Enumerable.Range(0, clients).Select(client => Task.Run(() => Client(client, requests, patience, stop), CancellationToken.None)));
 
     private static GenerationRequest Request(int kind)
     {
@@ -71,7 +75,7 @@ internal sealed class Crowd
         };
     }
 
-    private async Task Client(int client, int requests, CancellationToken stop)
+    private async Task Client(int client, int requests, int patience, CancellationToken stop)
     {
         var random = new Random(client);
         for (var i = 0; i < requests && !stop.IsCancellationRequested; i++)
@@ -86,7 +90,7 @@ internal sealed class Crowd
             _ends.AddOrUpdate(end, 1, (_, count) => count + 1);
             if (end == "turned away")
             {
-                await Task.Delay(random.Next(1, 20), CancellationToken.None);
+                await Task.Delay(random.Next(1, patience), CancellationToken.None);
             }
         }
     }

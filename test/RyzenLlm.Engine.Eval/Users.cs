@@ -19,7 +19,7 @@ internal static class Users
         Console.WriteLine("|---|---|---|---|---|---|---|");
         using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         var began = Stopwatch.GetTimestamp();
-        var running = crowd.Run(clients, int.MaxValue, stop.Token);
+        var running = crowd.Run(clients, int.MaxValue, 2000, stop.Token);
         var mostSessions = 0;
         for (var next = 0; !running.IsCompleted;)
         {

@@ -3,6 +3,7 @@ using System.Globalization;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Cli;
 
@@ -13,7 +14,9 @@ internal static class GenerateVerb
     internal sealed record GenerateReport(
         string Text,
         string Model,
+        string? ModelReason,
         int PromptTokens,
+        int ReusedTokens,
         int CompletionTokens,
         string FinishReason,
         double PromptTokensPerSecond,
@@ -47,11 +50,15 @@ internal static class GenerateVerb
         var schema = new Option<string>("--json-schema") { Description = "The text will be JSON that satisfies this schema: JSON, or @FILE.", HelpName = "JSON|@FILE" };
         var regex = new Option<string>("--regex") { Description = "The text will match this expression as a whole.", HelpName = "REGEX" };
         var choice = new Option<string[]>("--choice") { Description = "The text will be one of these; give it several times.", HelpName = "TEXT" };
-        foreach (var option in new Option[] { draft, speculate, schema, regex, choice })
+        var session = new Option<string>("--session") { Description = "Goes on with the conversation of this name, new or old: give only the new prompt.", HelpName = "NAME" };
+        foreach (var option in new Option[] { session, draft, speculate, schema, regex, choice })
         {
             verb.Add(option);
         }
 
+        var (task, latency) = (AutoOptions.Task(), AutoOptions.Latency());
+        verb.Add(task);
+        verb.Add(latency);
         verb.Add(system);
         verb.Add(template);
         verb.Add(stop);
@@ -60,25 +67,48 @@ internal static class GenerateVerb
         {
             var settings = common.Settings(parsed);
             var library = new ModelLibrary(settings.Models);
-            var entry = library.Resolve(parsed.GetValue(common.Model!));
+            var name = parsed.GetValue(common.Model!);
+            var named = ModelSelection.IsAuto(name) ? null : library.Resolve(name); // a wrong name is told before anything is read
             var mode = Guidance.Mode(parsed.GetValue(speculate)!);
-            var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
             var constraint = Guidance.Constraint(await ReadSchemaAsync(parsed.GetValue(schema), cancel).ConfigureAwait(false), parsed.GetValue(regex), parsed.GetValue(choice) ?? []);
             var prompt = await TextInput.ReadAsync(parsed.GetValue(text), cancel).ConfigureAwait(false);
-            using var models = new LoadedModels(settings);
-            using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
             var request = Prompts.Request(settings.Generation, prompt, parsed.GetValue(system)) with
             {
                 Template = Prompts.Template(parsed.GetValue(template)),
                 Stop = parsed.GetValue(stop) ?? [],
                 Constraint = constraint,
                 Speculation = mode,
-                DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false),
                 Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
             };
-            return await RunAsync(lease.Scheduler, entry, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
+            var (entry, reason) = named is not null ? (named, null) : Choose(settings, library, request, parsed.GetValue(task), parsed.GetValue(latency), parsed.GetValue(draft));
+            var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
+            using var models = new LoadedModels(settings);
+            using var conversations = new Conversations(settings, TimeProvider.System);
+            using var conversation = parsed.GetValue(session) is { Length: > 0 } title
+                ? await conversations.EnterAsync(new(settings.Memory.Tenant), title, cancel).ConfigureAwait(false)
+                : null;
+            using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
+            request = request with { DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
+            if (conversation is not null)
+            {
+                request = conversation.Ask(request) with { Tenant = settings.Memory.Tenant, Reuse = StateReuse.Disk, Said = conversation.SaidIn(lease.Scheduler.Model.Tokenizer) };
+            }
+
+            var result = await RunAsync(lease.Scheduler, entry, reason, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
+            conversation?.Keep(request.Turns, "", result, lease.Scheduler.Model.Tokenizer!);
+            return cancel.IsCancellationRequested ? CommandLine.Interrupted : 0;
         });
         return verb;
+    }
+
+    private static (ModelEntry Entry, string Reason) Choose(
+        AppSettings settings, ModelLibrary library, GenerationRequest request, string? task, double latency, string? draft)
+    {
+        var selection = new ModelSelection(library, new ProfileStore(settings), new FeedbackStore(settings));
+        var wanted = selection.RequestFor(request, 0, draft) with { LatencySeconds = latency };
+        var chosen = selection.Choose(new Caller(settings.Memory.Tenant), FeedbackStore.Task(task ?? ""), wanted);
+        Console.Error.WriteLine($"ryzenllm: {chosen.Reason}");
+        return chosen;
     }
 
     private static async Task<string?> ReadSchemaAsync(string? schema, CancellationToken cancel) =>
@@ -102,7 +132,7 @@ internal static class GenerateVerb
             common.AddSetting(new Option<T>(name, aliases) { Description = description, HelpName = "N" }, "Generation:" + key);
     }
 
-    private static async Task<int> RunAsync(Scheduler scheduler, ModelEntry entry, GenerationRequest request, bool json, CancellationToken cancel)
+    private static async Task<GenerationResult> RunAsync(Scheduler scheduler, ModelEntry entry, string? reason, GenerationRequest request, bool json, CancellationToken cancel)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var result = await scheduler.GenerateAsync(request, json ? null : Print, ended.Token).ConfigureAwait(false);
@@ -111,7 +141,9 @@ internal static class GenerateVerb
             CliJson.Print(new GenerateReport(
                 result.Text,
                 entry.Name,
+                reason,
                 result.PromptTokens,
+                result.ReusedTokens,
                 result.GeneratedTokens,
                 result.FinishReason.ToString().ToLowerInvariant(),
                 Math.Round(result.PromptTokensPerSecond, 2),
@@ -129,7 +161,7 @@ internal static class GenerateVerb
             }
         }
 
-        return cancel.IsCancellationRequested ? CommandLine.Interrupted : 0;
+        return result;
 
         void Print(GeneratedPiece piece)
         {

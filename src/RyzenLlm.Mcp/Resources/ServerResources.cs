@@ -18,13 +18,14 @@ internal sealed class ServerResources
     private const string Json = "application/json";
 
     private readonly ModelLibrary _library;
+    private readonly ProfileStore _profiles;
     private readonly ContextMemory _memory;
     private readonly Lock _refreshing = new();
     private readonly Dictionary<string, TextResource> _models = [];
 
-    public ServerResources(ModelLibrary library, ContextMemory memory, LongTexts texts, ServerActivity activity)
+    public ServerResources(ModelLibrary library, ProfileStore profiles, ContextMemory memory, LongTexts texts, ServerActivity activity)
     {
-        (_library, _memory) = (library, memory);
+        (_library, _profiles, _memory) = (library, profiles, memory);
         All.Add(new TextResource(
             new()
             {
@@ -112,7 +113,7 @@ internal sealed class ServerResources
     // By listed name only: an address must not reach files elsewhere, as an argument of a tool may.
     private string? Model(string name) =>
         _library.List().FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } entry
-            ? ToolJson.Text(ModelSelectTool.Describe(entry, _library.TryDefault()))
+            ? ToolJson.Text(ModelSelectTool.Describe(entry, _library.TryDefault(), _profiles))
             : null;
 
     private async ValueTask<string?> UnitAsync(RequestContext<ReadResourceRequestParams> request, string id, CancellationToken cancel)

@@ -46,6 +46,15 @@ public sealed record ModelSettings
     /// <summary>Models that stay loaded; beyond it the one unused for longest is unloaded.</summary>
     [Range(1, 64)]
     public int KeepLoaded { get; init; } = 2;
+
+    /// <summary>Whether a model that was used is measured once while the server has nothing else to do, for automatic choice.</summary>
+    public bool MeasureInBackground { get; init; } = true;
+
+    /// <summary>Folder of the measured profiles; empty takes ryzenllm/profiles in the user's cache.</summary>
+    public string ProfileFolder { get; init; } = "";
+
+    /// <summary>Folder of the feedback about models; empty takes ryzenllm/feedback in the user's data.</summary>
+    public string FeedbackFolder { get; init; } = "";
 }
 
 /// <summary>How models are run.</summary>
@@ -68,6 +77,13 @@ public sealed record EngineSettings
     /// </summary>
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";
+
+    /// <summary>
+    /// Ternary weights for decoding one token: inplace reads them where they lie in the file, lookup a copy at 1.6 bits, made at load; auto takes lookup
+    /// where all of them fit the caches. The text is the same.
+    /// </summary>
+    [AllowedValues("auto", "inplace", "lookup")]
+    public string TernaryLayout { get; init; } = "auto";
 
     /// <summary>
     /// Memory that models, sequences and kept states may take together: a size such as 6GB, or a share of what the machine or container allows. Whatever would

@@ -19,14 +19,16 @@ internal sealed class GenerateTool : McpServerTool
     private readonly ModelLibrary _library;
     private readonly LoadedModels _models;
     private readonly ContextMemory _memory;
+    private readonly AutoModel _auto;
     private readonly TimeProvider _clock;
     private readonly LongTexts _texts;
     private readonly ServerActivity _activity;
     private readonly TenantLimits _limits;
+    private readonly Conversations _conversations;
     private readonly Handles<Generation> _unfinished;
 
     private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer. Always needed, except with continue.", "");
-    private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty.", "", maxLength: 4096);
+    private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty; auto weighs measured speed and quality for this request.", "", maxLength: 4096);
     private readonly TextParameter _system = new("system", "Instruction put before the prompt.", "");
     private readonly TextParameter _template = new(
         "template", "Chat form: auto is the model's own, plain just continues the text.", "auto", ["auto", .. ChatTemplate.All.Select(t => t.Name)]);
@@ -47,7 +49,11 @@ internal sealed class GenerateTool : McpServerTool
     private readonly RememberParameter _remember = new(
         "memory", "true recalls what was stored on the prompt, puts it before the prompt and stores prompt and answer; the name of a scope does so on that shelf only.");
     private readonly NumberParameter<long> _memoryBudget;
-    private readonly TextParameter _session = new("session", "With memory: the conversation that the new turns belong to; one per server run if empty.", "", maxLength: 1000);
+    private readonly TextParameter _session = new(
+        "session",
+        "Name of a conversation, new or old: its earlier turns come before the prompt and cost nothing again. With memory, the turns are stored under it too.",
+        "",
+        maxLength: 1000);
     private readonly TextParameter _continue = new(
         "continue", "What continue_from of an answer said: goes on exactly where that one stopped. Beside it only deadline_seconds may be given.", "", maxLength: 100);
     private readonly ToolParameter[] _parameters;
@@ -60,20 +66,23 @@ internal sealed class GenerateTool : McpServerTool
         string StopReason,
         [property: Description("With stop_reason deadline: pass it as continue, and the next call goes on exactly there.")] string? ContinueFrom,
         [property: Description("Resource with the whole text, where that is too long for an answer.")] string? TextUri,
-        [property: Description("Tokens of the prompt, chat form included.")] int PromptTokens,
+        [property: Description("Tokens of the prompt, chat form and earlier turns of the session included.")] int PromptTokens,
+        [property: Description("How many of them were known from earlier calls and cost nothing.")] int ReusedTokens,
         [property: Description("Tokens generated.")] int CompletionTokens,
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
         [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds,
         [property: Description("What guessing ahead did; absent where it was off.")] SpeculationFacts? Speculation,
         [property: Description("With memory: ids of the units put before the prompt.")] string[]? Recalled,
+        [property: Description("With model auto: why this one, with the numbers.")] string? ModelReason,
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
     public GenerateTool(
-        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, TimeProvider clock, LongTexts texts, ServerActivity activity,
-        TenantLimits limits)
+        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, Conversations conversations, AutoModel auto, TimeProvider clock, LongTexts texts,
+        ServerActivity activity, TenantLimits limits)
     {
-        (_settings, _library, _models, _memory, _clock, _texts, _activity, _limits) = (settings, library, models, memory, clock, texts, activity, limits);
+        (_settings, _library, _models, _memory, _conversations) = (settings, library, models, memory, conversations);
+        (_auto, _clock, _texts, _activity, _limits) = (auto, clock, texts, activity, limits);
         _unfinished = new(clock, TimeSpan.FromMinutes(30), perTenant: 64);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
@@ -89,7 +98,7 @@ internal sealed class GenerateTool : McpServerTool
         [
             _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices,
             _draft, _speculate, _deadline, _remember, _memoryBudget, _session,
-            _continue,
+            _continue, .. AutoModel.Parameters,
         ];
         ProtocolTool = new Tool
         {
@@ -98,7 +107,8 @@ internal sealed class GenerateTool : McpServerTool
             Description =
                 "Generates text with a small language model on this computer, offline. Returns the text, why it stopped "
                 + "(stop, eos, length, deadline) and the speed. Answers within deadline_seconds with what there is; then continue goes on from there. "
-                + "Same arguments and seed, same text. With memory it recalls earlier context on the prompt and stores the new turns.",
+                + "Same arguments and seed, same text. With session it goes on with that conversation: give only the new prompt. "
+                + "With memory it recalls earlier context on the prompt and stores the new turns.",
             InputSchema = ToolArguments.Schema(_parameters),
             OutputSchema = ToolJson.Schema<GeneratedText>(),
             Annotations = new ToolAnnotations { ReadOnlyHint = false, DestructiveHint = false, IdempotentHint = false, OpenWorldHint = false },
@@ -119,13 +129,15 @@ internal sealed class GenerateTool : McpServerTool
         _limits.CheckTokens(caller.Tenant);
         var isTask = CallTasks.Of(request) is not null;
         var generation = arguments.GetOptional(_continue) is { } handle ? Unfinished(caller, handle, arguments, isTask) : Begin(arguments, caller, isTask);
+        using var conversation = await EnterAsync(caller, generation, cancellationToken).ConfigureAwait(false);
+        generation = conversation is null || generation.Asked.From is not null ? generation : generation with { Asked = conversation.Ask(generation.Asked) };
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(generation.Asked.MaxTokens, generation.Tokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
         GenerationResult result;
         try
         {
-            result = await RunAsync(generation, progress, cancellationToken).ConfigureAwait(false);
+            (generation, result) = await RunAsync(generation, conversation, progress, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -142,7 +154,27 @@ internal sealed class GenerateTool : McpServerTool
             await memory.StoreAsync(generation.Prompt, generation.Model.Name, result.Text, cancellationToken).ConfigureAwait(false);
         }
 
+        _auto.Used(generation.Model);
         return Answer(caller, generation, result);
+    }
+
+    private async Task<Conversations.Conversation?> EnterAsync(Caller caller, Generation generation, CancellationToken cancel)
+    {
+        if (generation.Session is not { } session)
+        {
+            return null;
+        }
+
+        using var deadline = new CancellationTokenSource(generation.Asked.Deadline, _clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, deadline.Token);
+        try
+        {
+            return await _conversations.EnterAsync(caller, session, either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            throw new ArgumentException($"Another call of session {session} is not answered yet: wait for its answer, or use another session.");
+        }
     }
 
     private Generation Begin(ToolArguments arguments, Caller caller, bool isTask)
@@ -152,10 +184,11 @@ internal sealed class GenerateTool : McpServerTool
             throw new ArgumentException("prompt is missing: it must be a text of at least 1 character.");
         }
 
-        var entry = _library.Resolve(arguments.Get(_model));
         var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
+        var memory = Memory(arguments, caller);
+        var (entry, reason) = _auto.Resolve(arguments.Get(_model), arguments, caller, asked, memory?.Budget ?? 0, arguments.GetOptional(_draft));
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation);
-        return new(entry, drafting, asked, prompt, Memory(arguments, caller));
+        return new(entry, drafting, asked, prompt, memory, arguments.GetOptional(_session), reason);
     }
 
     private Generation Unfinished(Caller caller, string handle, ToolArguments arguments, bool isTask)
@@ -193,7 +226,7 @@ internal sealed class GenerateTool : McpServerTool
             _memory,
             caller,
             scope == RememberParameter.All ? null : scope,
-            arguments.GetOptional(_session) ?? _memory.Session,
+            arguments.GetOptional(_session),
             (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget));
     }
 
@@ -231,7 +264,8 @@ internal sealed class GenerateTool : McpServerTool
     }
 
     // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
-    private async Task<GenerationResult> RunAsync(Generation generation, GenerationProgress progress, CancellationToken cancel)
+    private async Task<(Generation Generation, GenerationResult Result)> RunAsync(
+        Generation generation, Conversations.Conversation? conversation, GenerationProgress progress, CancellationToken cancel)
     {
         var began = _clock.GetTimestamp();
         var asked = generation.Asked;
@@ -244,7 +278,7 @@ internal sealed class GenerateTool : McpServerTool
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
-            return new() { Text = "", FinishReason = FinishReason.Deadline, Stop = asked.From };
+            return (generation, new() { Text = "", FinishReason = FinishReason.Deadline, Stop = asked.From });
         }
 
         using (lease)
@@ -253,6 +287,12 @@ internal sealed class GenerateTool : McpServerTool
             if (generation.Memory is { } memory && asked.From is null)
             {
                 asked = await memory.AddPackAsync(asked, lease.Scheduler.Model, cancel).ConfigureAwait(false);
+                generation = generation with { Asked = generation.Asked with { Turns = asked.Turns } };
+            }
+
+            if (conversation is not null)
+            {
+                asked = asked with { Reuse = StateReuse.Disk, Said = conversation.SaidIn(lease.Scheduler.Model.Tokenizer) };
             }
 
             if (generation.Draft is { } draft)
@@ -263,7 +303,8 @@ internal sealed class GenerateTool : McpServerTool
             var left = asked.Deadline - _clock.GetElapsedTime(began);
             asked = asked with { Deadline = left > TimeSpan.Zero ? left : TimeSpan.Zero };
             var result = await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
-            return result.FinishReason == FinishReason.Deadline ? result with { Stop = result.Stop ?? asked.From } : result;
+            conversation?.Keep(asked.Turns, generation.Written, result, lease.Scheduler.Model.Tokenizer!);
+            return (generation, result.FinishReason == FinishReason.Deadline ? result with { Stop = result.Stop ?? asked.From } : result);
         }
     }
 
@@ -301,7 +342,7 @@ internal sealed class GenerateTool : McpServerTool
     private CallToolResult Answer(Caller caller, Generation generation, GenerationResult result)
     {
         var handle = result.FinishReason == FinishReason.Deadline
-            ? _unfinished.Add(caller, generation with { Asked = generation.Asked with { From = result.Stop } })
+            ? _unfinished.Add(caller, generation with { Asked = generation.Asked with { From = result.Stop }, Written = generation.Written + result.Text })
             : null;
         var link = _texts.LinkTo(caller, result.Text, $"Text of {generation.Model.Name}");
         var text = link is null ? result.Text : LongTexts.Beginning(result.Text);
@@ -312,12 +353,14 @@ internal sealed class GenerateTool : McpServerTool
             handle,
             link?.Uri,
             result.PromptTokens,
+            result.ReusedTokens,
             result.GeneratedTokens,
             Math.Round(result.PromptTokensPerSecond, 2),
             Math.Round(result.DecodeTokensPerSecond, 2),
             result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
             SpeculationFacts.Of(result.Speculation),
             generation.Memory?.Recalled,
+            generation.Reason,
             generation.Memory?.Problem);
         List<ContentBlock> content = [new TextContentBlock { Text = text }];
         if (link is not null)

@@ -16,7 +16,7 @@ public sealed class CrowdTests
         steps.RunFreely();
         var crowd = await Crowd.Gather(steps.Scheduler, 16);
 
-        await crowd.Run(clients: 30, requests: 12, CancellationToken.None);
+        await crowd.Run(clients: 30, requests: 12, patience: 20, CancellationToken.None);
 
         Assert.That(crowd.Wrong, Is.Zero, crowd.FirstWrong);
         Assert.That(crowd.Ends.Keys, Is.SupersetOf(new[] { "length", "eos", "hung up", "turned away" }));

@@ -221,7 +221,7 @@ public sealed class SharingTests
         var request = Story with { Tenant = tenant, Priority = priority };
         return new(request, null, TimeProvider.System, cancel, default, () => { })
         {
-            Prepared = prepared ? new(request, [1], 1, null!, new HashSet<int>(), new([]), null) : null,
+            Prepared = prepared ? new(request, [1], 1, 0, null!, new HashSet<int>(), new([]), null) : null,
         };
     }
 }

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using RyzenLlm.Engine.Models;
+using RyzenLlm.Engine.Telemetry;
 
 namespace RyzenLlm.Engine.Sessions.Reuse;
 
@@ -40,9 +41,17 @@ public sealed class PrefixStates : IDisposable
     {
         (_model, _options) = (model, options);
         _budget = budget ?? MemoryBudget.Unlimited;
-        _registration = _budget.OnShortage(EvictionOrder.States, Evict);
+        _registration = _budget.OnShortage(EvictionOrder.States, bytes =>
+        {
+            var freed = Evict(bytes);
+            Dropped?.Invoke();
+            return freed;
+        });
         _files = folder is null ? null : new(folder, model);
     }
+
+    /// <summary>Called when memory waits for <see cref="Collect"/> since it is short; from any thread.</summary>
+    public Action? Dropped { get; init; }
 
     /// <summary>Bytes that the kept states take; pages that several share count once.</summary>
     public long Bytes => Locked(() => _bytes);
@@ -59,9 +68,9 @@ public sealed class PrefixStates : IDisposable
     {
         Collect();
         var usable = prompt.Length - 1;
-        if (tenant is null || usable < _options.Shortest || _options.Limit <= 0)
+        if (tenant is null || prompt.Length < _options.Shortest || _options.Limit <= 0)
         {
-            return new(this, null, _model.CreateSession(), [], false);
+            return new(this, null, _model.CreateSession(), usable, [], false);
         }
 
         lock (_lock)
@@ -70,11 +79,12 @@ public sealed class PrefixStates : IDisposable
             var match = states.Tree.Find(prompt[..usable]);
             var (state, position) = Best(match);
             Touch(state);
+            Instruments.Reuse(_model.Info, position);
             var session = state?.Session.Snapshot(position) ?? _model.CreateSession();
             int[] marks = _model.Info.IsRecurrent
                 ? [.. new[] { Math.Min(instruction, usable), match.Common, usable }.Where(m => m > position && m >= _options.Shortest).Distinct().Order()]
                 : [];
-            return new(this, states, session, marks, persist);
+            return new(this, states, session, usable, marks, persist);
         }
     }
 
@@ -152,6 +162,7 @@ public sealed class PrefixStates : IDisposable
                 if (use.Value.Writers == 0) // else giving it up would free nothing
                 {
                     Drop(use.Value);
+                    Instruments.StateEvictions.Add(1, Instruments.Of(_model.Info));
                 }
 
                 use = later;
@@ -270,6 +281,7 @@ public sealed class PrefixStates : IDisposable
         }
 
         _bytes += bytes;
+        Instruments.StateBytes.Add(bytes, Instruments.Of(_model.Info));
         var state = new KeptState { Session = session, Tenant = tenant, Place = tenant.Tree.Place(tokens) };
         state.Use = _uses.AddFirst(state);
         tenant.Tree.Set(state.Place, state);
@@ -336,6 +348,7 @@ public sealed class PrefixStates : IDisposable
     {
         var bytes = session.Discharge();
         _bytes -= bytes;
+        Instruments.StateBytes.Add(-bytes, Instruments.Of(_model.Info));
         _budget.Return(bytes);
         _dropped.Enqueue(session);
     }

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Threading.Channels;
 using Microsoft.AspNetCore.Http;
@@ -31,7 +32,7 @@ internal static class GenerateApi
         using var entered = limits.Enter(caller.Tenant);
         var library = services.GetRequiredService<ModelLibrary>();
         var entry = Resolve(library, question.Model);
-        var request = Request(services.GetRequiredService<AppSettings>().Generation, question);
+        var request = Request(services.GetRequiredService<AppSettings>().Generation, question) with { Tenant = caller.Tenant };
         using var lease = await services.GetRequiredService<LoadedModels>().AcquireAsync(entry, cancel).ConfigureAwait(false);
         var pieces = Channel.CreateUnbounded<string>(new() { SingleReader = true, SingleWriter = true });
         var generating = lease.Scheduler.GenerateAsync(request, piece =>
@@ -53,12 +54,6 @@ internal static class GenerateApi
 
     private static async Task<Question> ReadAsync(HttpContext context)
     {
-        // A page elsewhere can send other types without asking the browser first.
-        if (!context.Request.HasJsonContentType())
-        {
-            throw new ArgumentException("The content type must be application/json.");
-        }
-
         var question = await JsonSerializer.DeserializeAsync(context.Request.Body, PageJson.Default.Question, context.RequestAborted).ConfigureAwait(false)
             ?? throw new JsonException();
         return string.IsNullOrWhiteSpace(question.Prompt) || question.Prompt.Length > LongestPrompt || question.System?.Length > LongestPrompt
@@ -108,9 +103,17 @@ internal static class GenerateApi
         context.Response.Headers.CacheControl = "no-store";
         try
         {
-            await foreach (var piece in pieces.ReadAllAsync(cancel).ConfigureAwait(false))
+            var text = new StringBuilder();
+            while (await pieces.WaitToReadAsync(cancel).ConfigureAwait(false))
             {
-                await EventAsync(context, "text", piece).ConfigureAwait(false);
+                // All that has gathered while the last event was sent.
+                text.Clear();
+                while (pieces.TryRead(out var piece))
+                {
+                    text.Append(piece);
+                }
+
+                await EventAsync(context, "text", text.ToString()).ConfigureAwait(false);
             }
 
             await EventAsync(context, "done", told(await generating.ConfigureAwait(false))).ConfigureAwait(false);
@@ -127,7 +130,7 @@ internal static class GenerateApi
 
     private static async Task EventAsync<T>(HttpContext context, string name, T value)
     {
-        byte[] bytes = [.. System.Text.Encoding.ASCII.GetBytes($"event: {name}\ndata: "), .. PageJson.Bytes(value), (byte)'\n', (byte)'\n'];
+        byte[] bytes = [.. Encoding.ASCII.GetBytes($"event: {name}\ndata: "), .. PageJson.Bytes(value), (byte)'\n', (byte)'\n'];
         await context.Response.Body.WriteAsync(bytes, context.RequestAborted).ConfigureAwait(false);
         await context.Response.Body.FlushAsync(context.RequestAborted).ConfigureAwait(false);
     }
