@@ -12,9 +12,10 @@ public sealed partial class ConfigurationPageTests
     [Test]
     public void EveryKeyHasItsRowAndEveryRowItsKey()
     {
-        var rows = Row().Matches(Page).Select(m => $"| {m.Groups[1].Value} | {m.Groups[2].Value} | {m.Groups[3].Value} |");
-        var known = SettingsReader.Keys().Select(k => $"| `{k.Key}` | {Shown(k.Default)} | {SettingsReader.Allowed(k.Key)} |");
-        Assert.That(rows, Is.EqualTo(known));
+        List<string> rows = [.. Row().Matches(Page).Select(m => $"| {m.Groups[1].Value} | {m.Groups[2].Value} | {m.Groups[3].Value} |")];
+        List<string> known = [.. SettingsReader.Keys().Select(k => $"| `{k.Key}` | {Shown(k.Default)} | {SettingsReader.Allowed(k.Key)} |")];
+        Assert.That(known.Except(rows), Is.Empty, "rows to add to docs/configuration.md, each with what it is for");
+        Assert.That(rows, Is.EqualTo(known), "rows in the order of the settings, none without a key");
     }
 
     [Test]
