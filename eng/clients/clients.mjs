@@ -59,7 +59,7 @@ async function exercise(kind, transport, name) {
     const short = await call('generate', { prompt: 'The wheel', max_tokens: 12, seed: 3 });
     assert.equal(short.content[0].text, short.structuredContent.text);
 
-    const whole = { prompt: 'The wheel', model: endless, max_tokens: 1200, seed: 3 };
+    const whole = { prompt: 'The wheel', model: endless, max_tokens: 6000, seed: 3 };
     const progress = [];
     const long = await call('generate', { ...whole, deadline_seconds: 600 }, { onprogress: p => progress.push(p.progress), timeout: 300_000 });
     assert.ok(progress.length > 0 && progress.every((p, i) => i === 0 || p > progress[i - 1]), `progress ${progress}`);

@@ -36,6 +36,7 @@ internal static class StdioServer
             .WithStreamServerTransport(input, output)
             .WithMessageFilters(filters => filters.AddIncomingFilter(next => async (context, token) =>
             {
+                input.MessageTaken();
                 try
                 {
                     await next(context, token).ConfigureAwait(false);

@@ -6,8 +6,12 @@ namespace RyzenLlm.Mcp.Hosting;
 /// </summary>
 internal sealed class WatchedInput(Stream inner, TimeSpan grace) : Stream
 {
+    // Longest wait for a server that is not up yet.
+    private static readonly TimeSpan StartUp = TimeSpan.FromSeconds(10);
+
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _taken = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _open;
     private volatile bool _hungUp;
 
@@ -32,6 +36,9 @@ internal sealed class WatchedInput(Stream inner, TimeSpan grace) : Stream
         get => throw new NotSupportedException();
         set => throw new NotSupportedException();
     }
+
+    /// <summary>A message has been taken in hand: the server is up.</summary>
+    public void MessageTaken() => _taken.TrySetResult();
 
     /// <summary>A message has been dealt with, its answer written.</summary>
     public void MessageDone()
@@ -64,11 +71,18 @@ internal sealed class WatchedInput(Stream inner, TimeSpan grace) : Stream
         _hungUp = true;
         if (Volatile.Read(ref _open) > 0)
         {
-            await Task.WhenAny(_idle.Task, Task.Delay(grace, cancellationToken)).ConfigureAwait(false);
+            await Task.WhenAny(_idle.Task, GraceAsync(cancellationToken)).ConfigureAwait(false);
         }
 
         _ended.TrySetResult();
         return 0;
+    }
+
+    // On a busy machine the input may have ended before the server was up; that time is not taken from the grace.
+    private async Task GraceAsync(CancellationToken cancel)
+    {
+        await Task.WhenAny(_taken.Task, Task.Delay(StartUp, cancel)).ConfigureAwait(false);
+        await Task.Delay(grace, cancel).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>

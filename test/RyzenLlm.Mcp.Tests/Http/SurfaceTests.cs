@@ -30,7 +30,7 @@ public sealed class SurfaceTests(string era, bool sse)
         string first;
         await using (var client = await _program.ConnectAsync(era, sse: sse))
         {
-            var part = await CallAsync(client, "generate", new() { ["prompt"] = "The wheel", ["model"] = "endless", ["max_tokens"] = 1500, ["deadline_seconds"] = 0.1 });
+            var part = await CallAsync(client, "generate", new() { ["prompt"] = "The wheel", ["model"] = "endless", ["max_tokens"] = 6000, ["deadline_seconds"] = 0.05 });
             (handle, first) = (part.GetProperty("continue_from").GetString()!, part.GetProperty("text").GetString()!);
         }
 
@@ -39,7 +39,7 @@ public sealed class SurfaceTests(string era, bool sse)
         var refused = await guest.CallToolAsync("generate", new Dictionary<string, object?> { ["continue"] = handle });
         Assert.That(refused.IsError, Is.True);
         var rest = await CallAsync(again, "generate", new() { ["continue"] = handle, ["deadline_seconds"] = 600 });
-        var whole = await CallAsync(again, "generate", new() { ["prompt"] = "The wheel", ["model"] = "endless", ["max_tokens"] = 1500, ["deadline_seconds"] = 600 });
+        var whole = await CallAsync(again, "generate", new() { ["prompt"] = "The wheel", ["model"] = "endless", ["max_tokens"] = 6000, ["deadline_seconds"] = 600 });
         Assert.That(first + rest.GetProperty("text").GetString(), Is.EqualTo(whole.GetProperty("text").GetString()));
     }
 

@@ -9,7 +9,7 @@ namespace RyzenLlm.Mcp.Tests.Server;
 [TestFixture("2026-07-28")]
 public sealed class ContinuationTests(string era)
 {
-    private const int Tokens = 2500;
+    private const int Tokens = 6000;
 
     private InProcessServer _server = null!;
 
@@ -25,7 +25,7 @@ public sealed class ContinuationTests(string era)
         var whole = await TextOfAsync(await Call(("prompt", "The wheel"), ("model", Repository.EndlessModel), ("max_tokens", Tokens), ("seed", 5), ("temperature", 1), ("deadline_seconds", 600)));
         var text = new StringBuilder();
         var part = await Call(
-            ("prompt", "The wheel"), ("model", Repository.EndlessModel), ("max_tokens", Tokens), ("seed", 5), ("temperature", 1), ("deadline_seconds", 0.1));
+            ("prompt", "The wheel"), ("model", Repository.EndlessModel), ("max_tokens", Tokens), ("seed", 5), ("temperature", 1), ("deadline_seconds", 0.05));
         text.Append(await TextOfAsync(part));
         var (calls, tokens) = (1, Count(part));
         while (Member(part, "continue_from") is { } handle)
@@ -36,7 +36,7 @@ public sealed class ContinuationTests(string era)
             // The same name may be used again, as by a client that lost an answer: here for an answer at once.
             var retried = await Call(("continue", handle), ("deadline_seconds", 0.05));
             Assert.That(retried.IsError, Is.Not.True);
-            part = await Call(("continue", handle), ("deadline_seconds", calls++ < 3 ? 0.1 : 600));
+            part = await Call(("continue", handle), ("deadline_seconds", calls++ < 3 ? 0.05 : 600));
             text.Append(await TextOfAsync(part));
             tokens += Count(part);
         }
