@@ -10,6 +10,7 @@ public sealed unsafe class QuantizedRows : IDisposable
     private readonly NativeBuffer<sbyte> _values;
     private readonly NativeBuffer<float> _multipliers;
     private readonly NativeBuffer<int> _sums;
+    private NativeBuffer<byte>? _tables;
 
     /// <summary>Room for rows of up to <paramref name="columns"/> values.</summary>
     public QuantizedRows(int rows, int columns)
@@ -38,12 +39,20 @@ public sealed unsafe class QuantizedRows : IDisposable
 
     internal int* Sums => _sums.Pointer;
 
+    /// <summary>Whether <see cref="Tables"/> are those of the first row.</summary>
+    internal bool HasTables { get; set; }
+
+    internal byte* Tables => _tables!.Pointer;
+
+    internal void ReserveTables() => _tables ??= new((long)KernelSet.LookupGroups(Stride) * KernelSet.TableBytes);
+
     /// <inheritdoc/>
     public void Dispose()
     {
         _values.Dispose();
         _multipliers.Dispose();
         _sums.Dispose();
+        _tables?.Dispose();
     }
 }
 
@@ -65,7 +74,7 @@ public enum Precision
 /// Pointers are to <see cref="NativeBuffer{T}"/> memory of the stated extent.
 /// </summary>
 /// <remarks>Not for concurrent use: a region owns the team until it returns.</remarks>
-public sealed unsafe class Ops : IDisposable
+public sealed unsafe partial class Ops : IDisposable
 {
     // Multiply-adds of a piece of work: some 20 µs, against which taking it costs nothing.
     private const long PieceOfWork = 4_000_000;
@@ -89,9 +98,9 @@ public sealed unsafe class Ops : IDisposable
         _shares = new(threads);
         _linear = new(kernels, _shares);
         _ternary = new(kernels, _shares);
-        _quantize = new(kernels);
-        _rows = new();
-        _fixedRows = new(kernels);
+        _quantize = new(kernels, _shares);
+        _rows = new(_shares);
+        _fixedRows = new(kernels, _shares);
         _fixed = new(kernels, _shares);
     }
 
@@ -144,6 +153,7 @@ public sealed unsafe class Ops : IDisposable
         }
 
         q.Columns = columns;
+        q.HasTables = false;
         _quantize.Set(x, n, q);
         RunRows(_quantize, n);
     }
@@ -168,7 +178,7 @@ public sealed unsafe class Ops : IDisposable
         Run(_ternary);
     }
 
-    /// <summary>Runs <paramref name="work"/> for every index in [0, n), in contiguous shares. Keep the delegate: creating one allocates.</summary>
+    /// <summary>Runs <paramref name="work"/> for every index in [0, n), on whichever thread is free. Keep the delegate: creating one allocates.</summary>
     public void ForEach(int n, RowWork work)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(n);
@@ -220,14 +230,6 @@ public sealed unsafe class Ops : IDisposable
     private static int RowsPerPiece(WeightMatrix w, int n) =>
         (int)Math.Clamp((PieceOfWork / ((long)w.Columns * Math.Max(n, 1)) + 31) & ~31L, 32, int.MaxValue & ~31);
 
-    private static (int Begin, int End) Share(int items, int grain, int worker, int workers)
-    {
-        var grains = (items + grain - 1) / grain;
-        var begin = (int)((long)grains * worker / workers) * grain;
-        var end = (int)((long)grains * (worker + 1) / workers) * grain;
-        return (Math.Min(begin, items), Math.Min(end, items));
-    }
-
     private abstract class OperandJob : TeamJob
     {
         public abstract void Clear();
@@ -254,8 +256,7 @@ public sealed unsafe class Ops : IDisposable
         public override void Run(int worker, int workers)
         {
             var w = _w!;
-            var helped = 0;
-            while (shares.TryTake(worker, ref helped, out var begin, out var end))
+            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
                 kernels.MatMul(w, begin, end, _x, w.Columns, _n, _y, w.Rows);
             }
@@ -283,68 +284,68 @@ public sealed unsafe class Ops : IDisposable
         public override void Run(int worker, int workers)
         {
             var w = _w!;
-            var helped = 0;
-            while (shares.TryTake(worker, ref helped, out var begin, out var end))
+            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
                 kernels.MatMulTernary(w, begin, end, _q!.Values, _q.Stride, _q.Multipliers, _q.Sums, _n, _y, w.Rows);
             }
         }
     }
 
-    private sealed class QuantizeJob(KernelSet kernels) : OperandJob
+    private sealed class QuantizeJob(KernelSet kernels, WorkShares shares) : OperandJob
     {
         private float* _x;
         private QuantizedRows? _q;
-        private int _n;
 
         public void Set(float* x, int n, QuantizedRows q)
         {
             _x = x;
-            _n = n;
             _q = q;
+            shares.BeginRows(n);
         }
 
         public override void Clear() => _q = null;
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(_n, 1, worker, workers);
-            for (var t = begin; t < end; t++)
+            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
-                kernels.QuantizeRow(_x + ((long)t * _q!.Columns), _q.Columns, _q.Values + ((long)t * _q.Stride), out _q.Multipliers[t], out _q.Sums[t]);
+                for (var t = begin; t < end; t++)
+                {
+                    kernels.QuantizeRow(_x + ((long)t * _q!.Columns), _q.Columns, _q.Values + ((long)t * _q.Stride), out _q.Multipliers[t], out _q.Sums[t]);
+                }
             }
         }
     }
 
-    private sealed class RowsJob : OperandJob
+    private sealed class RowsJob(WorkShares shares) : OperandJob
     {
         private RowWork? _work;
-        private int _n;
 
         public void Set(int n, RowWork work)
         {
-            _n = n;
             _work = work;
+            shares.BeginRows(n);
         }
 
         public override void Clear() => _work = null;
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(_n, 1, worker, workers);
-            for (var i = begin; i < end; i++)
+            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
-                _work!(i);
+                for (var i = begin; i < end; i++)
+                {
+                    _work!(i);
+                }
             }
         }
     }
 
-    private sealed class FixedRowsJob(KernelSet kernels) : OperandJob, IDisposable
+    private sealed class FixedRowsJob(KernelSet kernels, WorkShares shares) : OperandJob, IDisposable
     {
         private NativeBuffer<short>? _values;
         private NativeBuffer<float>? _units;
         private float* _x;
-        private int _n;
         private int _columns;
 
         public short* Values => _values!.Pointer;
@@ -366,18 +367,20 @@ public sealed unsafe class Ops : IDisposable
         public void Set(float* x, int n, int columns)
         {
             _x = x;
-            _n = n;
             _columns = columns;
+            shares.BeginRows(n);
         }
 
         public override void Clear() => _x = null;
 
         public override void Run(int worker, int workers)
         {
-            var (begin, end) = Share(_n, 1, worker, workers);
-            for (var t = (long)begin; t < end; t++)
+            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
-                kernels.QuantizeFixed(_x + (t * _columns), _columns, Values + (t * _columns), Units + (t * (_columns / KernelSet.FixedBlock)));
+                for (var t = (long)begin; t < end; t++)
+                {
+                    kernels.QuantizeFixed(_x + (t * _columns), _columns, Values + (t * _columns), Units + (t * (_columns / KernelSet.FixedBlock)));
+                }
             }
         }
 
@@ -410,8 +413,7 @@ public sealed unsafe class Ops : IDisposable
         public override void Run(int worker, int workers)
         {
             var w = _w!;
-            var helped = 0;
-            while (shares.TryTake(worker, ref helped, out var begin, out var end))
+            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
                 kernels.MatMulFixed(w, begin, end, _x!.Values, _x.Units, _n, _y, w.Rows);
             }

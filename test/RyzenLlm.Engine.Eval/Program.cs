@@ -20,6 +20,16 @@ if (args is ["masks", var vocabulary])
     return Masks.Run(vocabulary);
 }
 
+if (args is ["batch", var served, ..])
+{
+    return Company.Run(served, new(args[2..]));
+}
+
+if (args is ["users", var crowded, ..])
+{
+    return await Users.Run(crowded, new(args[2..]));
+}
+
 Console.Error.WriteLine("""
     pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [threads=1] [kernels=auto]
                                                                                 streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
@@ -27,6 +37,10 @@ Console.Error.WriteLine("""
                                                                                 speed against plain when a script agrees with the target at a given rate
     editing TARGET VOCABULARY TEXT [words=200] [repeats=5] [threads=2] [kernels=auto]
                                                                                 prompt lookup on "repeat this text with one word changed": speed against plain
+    batch MODEL [rounds=5] [tokens=64] [prompt=16] [running=4] [long=4000] [speculate=off] [threads=2] [kernels=auto]
+                                                                                tokens/s of 1 to 16 users at once; gaps between tokens while a long prompt arrives
+    users MODEL [clients=200] [seconds=600] [sequences=16] [queue=64] [threads=2] [kernels=auto]
+                                                                                clients that cancel, expire, hang up and are turned away: memory, sessions, wrong texts
     masks VOCABULARY                                                            cost of constraints over a vocabulary
     """);
 return 1;

@@ -1,5 +1,6 @@
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
+using RyzenLlm.Kernels.Threading;
 using RyzenLlm.Kernels.Tests.Kernels;
 
 namespace RyzenLlm.Kernels.Tests;
@@ -75,8 +76,8 @@ public sealed unsafe class OpsTests(string path)
         using var x = Data.Uniform(1, n * Columns);
         using var y = new Data.Operand(n * Rows);
         using var q = new QuantizedRows(n, Columns);
-        var bytes = new long[2];
-        Ops.RowWork measure = i => bytes[i] = GC.GetAllocatedBytesForCurrentThread();
+        var measure = new AllocatedBytes();
+        var bytes = measure.PerWorker;
         var before = new long[2];
         long[] least = [long.MaxValue, long.MaxValue];
         for (var round = 0; round < 7; round++)
@@ -88,7 +89,7 @@ public sealed unsafe class OpsTests(string path)
 
             ops.Quantize(x.Pointer, n, Columns, q);
             ops.TernaryLinear(ternary, q, n, y.Pointer);
-            ops.ForEach(2, measure);
+            ops.Team.Run(measure);
 
             // Two rounds to warm up. Then the least of five counts: a collection in between, which any thread may cause, charges the unused
             // rest of an allocation buffer to the thread.
@@ -123,6 +124,13 @@ public sealed unsafe class OpsTests(string path)
         Assert.That(() => ops.TernaryLinear(w, q, 3, y.Pointer), Throws.ArgumentException, "more rows than held");
         Assert.That(() => ops.TernaryLinear(Weights(QuantType.F32), q, 1, y.Pointer), Throws.ArgumentException.With.Message.Contains("Linear"));
         Assert.That(() => ops.ForEach(-1, _ => { }), Throws.InstanceOf<ArgumentOutOfRangeException>());
+    }
+
+    private sealed class AllocatedBytes : TeamJob
+    {
+        public long[] PerWorker { get; } = new long[2];
+
+        public override void Run(int worker, int workers) => PerWorker[worker] = GC.GetAllocatedBytesForCurrentThread();
     }
 
     private static WeightMatrix Weights(QuantType type)

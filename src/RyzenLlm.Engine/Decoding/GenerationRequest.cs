@@ -45,11 +45,33 @@ public sealed record GenerationRequest
     /// <summary>Time after which what there is comes back, waiting included.</summary>
     public TimeSpan Deadline { get; init; } = Timeout.InfiniteTimeSpan;
 
+    /// <summary>What may be kept of its state for later requests of the tenant, and taken from earlier ones; the text is the same.</summary>
+    public StateReuse Reuse { get; init; } = StateReuse.Memory;
+
+    /// <summary>
+    /// Prompt and answer of the conversation so far in the tokens that they were computed in, as <see cref="GenerationResult.Tokens"/> told; empty if this begins one.
+    /// What of them spells the beginning of the prompt is used as it is, so that the state after it can be.
+    /// </summary>
+    public int[] Said { get; init; } = [];
+
     /// <summary>Whose request it is: places and prompt reading are shared out evenly between tenants, however much each asks for.</summary>
     public string Tenant { get; init; } = "";
 
     /// <summary>Whether somebody waits for the answer.</summary>
     public RequestPriority Priority { get; init; }
+}
+
+/// <summary>Where states are kept for later requests.</summary>
+public enum StateReuse
+{
+    /// <summary>Nowhere, and none is used.</summary>
+    Off,
+
+    /// <summary>In memory.</summary>
+    Memory,
+
+    /// <summary>In memory and, at the end of the answer, on disk.</summary>
+    Disk,
 }
 
 /// <summary>Which requests are taken up first.</summary>
@@ -100,6 +122,12 @@ public sealed record GenerationResult
     /// <summary>Tokens of the prompt, template included; 0 if the request ended before it was read.</summary>
     public int PromptTokens { get; init; }
 
+    /// <summary>How many of them were in a kept state and not computed.</summary>
+    public int ReusedTokens { get; init; }
+
+    /// <summary>Prompt and generated tokens as they were computed; empty if the request ended before it was read.</summary>
+    public int[] Tokens { get; init; } = [];
+
     /// <summary>Tokens generated, an end token and those of earlier calls not counted.</summary>
     public int GeneratedTokens { get; init; }
 
@@ -118,8 +146,8 @@ public sealed record GenerationResult
     /// <summary>Time from the first token to the last.</summary>
     public TimeSpan DecodeTime { get; init; }
 
-    /// <summary>Prompt tokens read per second; 0 if there is nothing to tell.</summary>
-    public double PromptTokensPerSecond => Rate(PromptTokens, PromptTime);
+    /// <summary>Prompt tokens read per second, those in a kept state not counted; 0 if there is nothing to tell.</summary>
+    public double PromptTokensPerSecond => Rate(PromptTokens - ReusedTokens, PromptTime);
 
     /// <summary>Tokens generated per second after the first; 0 for fewer than two tokens.</summary>
     public double DecodeTokensPerSecond => Rate(GeneratedTokens - 1, DecodeTime);

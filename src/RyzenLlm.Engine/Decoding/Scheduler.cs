@@ -4,6 +4,7 @@ using RyzenLlm.Engine.Decoding.Scheduling;
 using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Sessions.Reuse;
 using RyzenLlm.Engine.Telemetry;
 
 namespace RyzenLlm.Engine.Decoding;
@@ -24,6 +25,8 @@ public sealed class Scheduler : IDisposable
     private readonly CancellationTokenSource _closing = new();
     private readonly SchedulerOptions _options;
     private readonly TimeProvider _clock;
+    private readonly MemoryBudget _memory;
+    private readonly PrefixStates _states;
     private readonly Action<Batch> _forward;
     private readonly Action _leave;
     private readonly Thread _thread;
@@ -32,8 +35,8 @@ public sealed class Scheduler : IDisposable
     private readonly WaitingLine _waiting;
     private readonly StepBudget _budget;
     private readonly List<Sequence> _running;
-    private double _service; // seconds that a request runs, on average
-    private double _nextPlace; // seconds until a place is likely to be free
+    private double _service;   // seconds that a request runs, on average
+    private double _nextPlace; // what callers are told
     private int _pending;
     private int _disposed;
 
@@ -56,6 +59,8 @@ public sealed class Scheduler : IDisposable
         _forward = forward;
         _leave = () => Interlocked.Decrement(ref _pending);
         _clock = clock ?? TimeProvider.System;
+        _memory = _options.Memory ?? MemoryBudget.Unlimited;
+        _states = new(model, _options.Reuse ?? new(Limit: 0), _memory, _options.States) { Dropped = _wake.Set };
         _experience = new(model);
         _constraints = new(model);
         _waiting = new(_options.QueueLimit);
@@ -77,6 +82,7 @@ public sealed class Scheduler : IDisposable
     /// <param name="cancel">Ends the generation before its next step.</param>
     /// <exception cref="ArgumentException">The request cannot be served; the message says what to change.</exception>
     /// <exception cref="QueueFullException">Too many requests wait already.</exception>
+    /// <exception cref="MemoryLimitException">There is no memory for a sequence of that length.</exception>
     /// <exception cref="StepFailedException">The model failed.</exception>
     /// <exception cref="ObjectDisposedException">The model is being unloaded.</exception>
     public Task<GenerationResult> GenerateAsync(GenerationRequest request, GenerationSink? sink = null, CancellationToken cancel = default)
@@ -101,6 +107,9 @@ public sealed class Scheduler : IDisposable
         return Answer(ticket, new RequestTrace(Model.Info, request));
     }
 
+    /// <summary>Drops the states of a tenant that are kept in memory and says how many there were; requests that run keep none either.</summary>
+    public int ForgetStates(string tenant) => _states.Forget(tenant);
+
     /// <summary>Ends all requests as cancelled, waits for the step in work, and disposes of the model.</summary>
     public void Dispose()
     {
@@ -109,6 +118,7 @@ public sealed class Scheduler : IDisposable
             _closing.Cancel();
             _wake.Set();
             _thread.Join();
+            _states.Dispose();
             Model.Dispose();
         }
     }
@@ -135,7 +145,15 @@ public sealed class Scheduler : IDisposable
     {
         try
         {
-            ticket.Prepared = PreparedRequest.Of(Model, _constraints, ticket.Request);
+            var (request, prepared) = (ticket.Request, PreparedRequest.Of(Model, _constraints, ticket.Request));
+            var tokens = (int)Math.Min(int.MaxValue, prepared.PromptTokens + (long)request.MaxTokens);
+            ticket.Memory = _memory.Reserve($"a request of up to {tokens} tokens", Model.SessionBytes(tokens), "Shorten the prompt or lower max_tokens");
+            if (request.Reuse != StateReuse.Off)
+            {
+                _states.Restore(request.Tenant, prepared.Tokens);
+            }
+
+            ticket.Prepared = prepared;
             _wake.Set();
         }
         catch (Exception e)
@@ -167,8 +185,10 @@ public sealed class Scheduler : IDisposable
 
             LetGo();
             Admit();
+            _states.Collect();
             if (_running.Count > 0)
             {
+                Volatile.Write(ref _nextPlace, NextPlace());
                 return true;
             }
 
@@ -177,6 +197,7 @@ public sealed class Scheduler : IDisposable
                 return false;
             }
 
+            _states.Write();
             _wake.Wait();
         }
     }
@@ -212,27 +233,27 @@ public sealed class Scheduler : IDisposable
         while (_running.Count < _options.MaxSequences
             && _waiting.Next(background: _running.Count < _options.MaxSequences - (_options.MaxSequences / 4), out var tenant) is { } ticket)
         {
-            Session? session = null;
+            PrefixReuse? state = null;
             try
             {
-                session = OpenSession();
-                var generator = new TextGenerator(ticket.Prepared!, session, _experience, ticket.Relay, _clock, ticket.Submitted);
-                _running.Add(new(ticket, tenant!, generator, _clock.GetTimestamp()));
+                state = Begin(ticket.Prepared!);
+                var generator = new TextGenerator(ticket.Prepared!, state, _experience, ticket.Relay, _clock, ticket.Submitted);
+                _running.Add(new(ticket, tenant!, state, generator, _clock.GetTimestamp()));
             }
             catch (Exception e)
             {
-                session?.Dispose();
+                state?.Dispose();
                 _waiting.Release(tenant!);
                 ticket.Fail(e);
             }
         }
     }
 
-    // Where a sequence gets its state: fresh, or one in which the first tokens of its prompt, but not the last, are computed already.
-    private Session OpenSession() => Model.CreateSession();
-
-    // Where the state goes after a generation that came to an end, whatever ended it. After a failure it is disposed of and nothing else.
-    private static void CloseSession(TextGenerator generator) => generator.Session.Dispose();
+    private PrefixReuse Begin(PreparedRequest prepared) => _states.Begin(
+        prepared.Request.Reuse == StateReuse.Off ? null : prepared.Request.Tenant,
+        prepared.Tokens,
+        prepared.Instruction,
+        persist: prepared.Request.Reuse == StateReuse.Disk);
 
     private void Complete(Sequence sequence)
     {
@@ -240,6 +261,7 @@ public sealed class Scheduler : IDisposable
         try
         {
             result = sequence.Generator.Complete();
+            sequence.State.Keep(sequence.Generator.Tokens);
         }
         catch (Exception e)
         {
@@ -250,7 +272,7 @@ public sealed class Scheduler : IDisposable
         var seconds = _clock.GetElapsedTime(sequence.Started).TotalSeconds;
         _service = _service == 0 ? seconds : _service + ((seconds - _service) / 16);
         sequence.Generator.Dispose();
-        CloseSession(sequence.Generator);
+        sequence.State.Dispose();
         _waiting.Release(sequence.Tenant);
         sequence.Ticket.Complete(result);
     }
@@ -258,7 +280,7 @@ public sealed class Scheduler : IDisposable
     private void Fail(Sequence sequence, Exception e)
     {
         sequence.Generator.Dispose();
-        sequence.Generator.Session.Dispose();
+        sequence.State.Dispose();
         _waiting.Release(sequence.Tenant);
         sequence.Ticket.Fail(e);
     }
@@ -364,7 +386,6 @@ public sealed class Scheduler : IDisposable
 
     private void Advance(Batch batch)
     {
-        var tokensLeft = int.MaxValue;
         foreach (var sequence in _running)
         {
             if (sequence.Rows > 0 && sequence.Failure is null)
@@ -372,16 +393,40 @@ public sealed class Scheduler : IDisposable
                 try
                 {
                     sequence.Generator.Advance(batch);
+                    KeepPrompt(sequence);
                 }
                 catch (Exception e)
                 {
                     sequence.Failure = e;
                 }
             }
+        }
+    }
 
-            tokensLeft = Math.Min(tokensLeft, sequence.Ticket.Request.MaxTokens - sequence.Generator.GeneratedTokens);
+    // Seconds until a place is likely to be free: by what requests took so far, or else by what the shortest may still take.
+    private double NextPlace()
+    {
+        if (_service > 0)
+        {
+            return _service / _running.Count;
         }
 
-        Volatile.Write(ref _nextPlace, _service > 0 ? _service / _running.Count : tokensLeft * batch.Seconds);
+        var tokens = int.MaxValue;
+        foreach (var sequence in _running)
+        {
+            tokens = Math.Min(tokens, sequence.Ticket.Request.MaxTokens - sequence.Generator.GeneratedTokens);
+        }
+
+        return tokens * _experience.Costs.Pass(_running.Count);
+    }
+
+    // Once it has been read: others that begin like it may be waiting.
+    private static void KeepPrompt(Sequence sequence)
+    {
+        if (!sequence.PromptKept && sequence.State.Session.Position >= sequence.Ticket.Prepared!.Tokens.Length)
+        {
+            sequence.PromptKept = true;
+            sequence.State.KeepPrompt(sequence.Generator.Tokens);
+        }
     }
 }

@@ -1,3 +1,6 @@
+using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Sessions.Reuse;
+
 namespace RyzenLlm.Engine.Decoding;
 
 /// <summary>Bounds of a <see cref="Scheduler"/>.</summary>
@@ -11,6 +14,15 @@ public sealed record SchedulerOptions
 
     /// <summary>Tokens that one step computes at most, prompts and next tokens together; as many as sequences run, or more.</summary>
     public int StepTokens { get; init; } = 256;
+
+    /// <summary>States that are kept for later requests; null keeps none.</summary>
+    public ReuseOptions? Reuse { get; init; }
+
+    /// <summary>Where kept states outlive the process, or null. Stays the caller's.</summary>
+    public StateFolder? States { get; init; }
+
+    /// <summary>What sequences and kept states may take, shared with others; null for as much as there is.</summary>
+    public MemoryBudget? Memory { get; init; }
 
     /// <summary>Checks every bound.</summary>
     /// <exception cref="ArgumentOutOfRangeException">One is out of range.</exception>

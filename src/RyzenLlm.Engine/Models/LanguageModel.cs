@@ -55,6 +55,12 @@ public abstract unsafe class LanguageModel : IDisposable
     private int _openSessions;
     private bool _disposed;
 
+    // The rows that are being embedded.
+    private readonly Ops.RowWork _embedRow;
+    private Batch? _embedded;
+    private WeightMatrix? _embedding;
+    private float* _embeddings;
+
     private protected LanguageModel(ModelParts parts)
     {
         Info = parts.Info;
@@ -62,6 +68,7 @@ public abstract unsafe class LanguageModel : IDisposable
         Ops = parts.Ops;
         _file = parts.File;
         _headProduct = parts.Options.Head;
+        _embedRow = EmbedRow;
     }
 
     /// <summary>What this model is.</summary>
@@ -150,13 +157,18 @@ public abstract unsafe class LanguageModel : IDisposable
     private protected abstract void DisposeModel();
 
     /// <summary>Writes the embedding of every row's token to x, [rows][n].</summary>
-    private protected static void Embed(Batch batch, WeightMatrix embedding, float* x)
+    private protected void Embed(Batch batch, WeightMatrix embedding, float* x)
     {
-        var n = embedding.Columns;
-        for (var t = 0; t < batch.Count; t++)
-        {
-            embedding.DecodeRow(batch.Rows[t].Token, new Span<float>(x + ((long)t * n), n));
-        }
+        (_embedded, _embedding) = (batch, embedding);
+        _embeddings = x;
+        Ops.ForEach(batch.Count, _embedRow);
+        _embedded = null;
+    }
+
+    private void EmbedRow(int t)
+    {
+        var n = _embedding!.Columns;
+        _embedding.DecodeRow(_embedded!.Rows[t].Token, new Span<float>(_embeddings + ((long)t * n), n));
     }
 
     /// <summary>Copies the rows whose logits are wanted from x to y, in the order of their logits, and returns their number.</summary>

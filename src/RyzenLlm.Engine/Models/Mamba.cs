@@ -25,6 +25,7 @@ public sealed unsafe class Mamba : LanguageModel
     private readonly Ops.RowWork _normRow;
     private readonly Ops.RowWork _splitRow;
     private readonly Ops.RowWork _stepSizeRow;
+    private readonly Ops.RowWork _convolveChannels;
     private readonly Ops.RowWork _scanChannels;
     private readonly Ops.RowWork _gateRow;
     private readonly Ops.RowWork _addRow;
@@ -51,16 +52,19 @@ public sealed unsafe class Mamba : LanguageModel
         _embedding = file.Matrix("token_embd.weight", Info.VocabularySize, n);
         _output = file.TryMatrix("output.weight", Info.VocabularySize, n, out var output) ? output : _embedding;
         _outputNorm = _vectors.Load("output_norm.weight", n);
-        _ones = _vectors.Constant(1, Math.Max(_config.StateSize, _config.TimeStepRank));
         for (var i = 0; i < _config.BlockCount; i++)
         {
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config));
         }
 
+        // Only now that tensors of these sizes were found: until then they are what the file says.
+        _ones = _vectors.Constant(1, Math.Max(_config.StateSize, _config.TimeStepRank));
+
         _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         _normRow = t => Kernels.RmsNorm(_x + ((long)t * n), _block.AttnNorm, _config.RmsEpsilon, n, _h + ((long)t * n));
         _splitRow = SplitRow;
         _stepSizeRow = StepSizeRow;
+        _convolveChannels = ConvolveChannels;
         _scanChannels = ScanChannels;
         _gateRow = GateRow;
         _addRow = t => Kernels.Add(_x + ((long)t * n), _h + ((long)t * n), n);
@@ -81,12 +85,12 @@ public sealed unsafe class Mamba : LanguageModel
             _block = _blocks[_index];
             Ops.ForEach(_rows, _normRow);
             Ops.Linear(_block.In, _h, _rows, _uz);
-            Convolve();
+            Ops.ForEach(ChannelShares, _convolveChannels);
             Ops.Linear(_block.X, _c, _rows, _dbc);
             Ops.ForEach(_rows, _splitRow);
             Ops.Linear(_block.Dt, _rank, _rows, _dt);
             Ops.ForEach(_rows, _stepSizeRow);
-            Ops.ForEach((_config.InnerSize + ChannelsPerScan - 1) / ChannelsPerScan, _scanChannels);
+            Ops.ForEach(ChannelShares, _scanChannels);
             Ops.ForEach(_rows, _gateRow);
             Ops.Linear(_block.Out, _y, _rows, _h);
             Ops.ForEach(_rows, _addRow);
@@ -110,8 +114,9 @@ public sealed unsafe class Mamba : LanguageModel
         _vectors.Dispose();
     }
 
-    // Channels of one share of the scan: the state of a share stays in the first-level cache while all rows pass.
-    private const int ChannelsPerScan = 64;
+    // Channels of one share of convolution and scan: their state and A (32 KB with 16 states) stay in the first-level cache while all rows pass, and
+    // a kilobyte of each row is a stretch long enough to be fetched ahead.
+    private const int ChannelsPerShare = 256;
 
     private void Begin(Batch batch)
     {
@@ -130,19 +135,24 @@ public sealed unsafe class Mamba : LanguageModel
         _y = _workspace.Take(rows * di);
     }
 
+    private int ChannelShares => (_config.InnerSize + ChannelsPerShare - 1) / ChannelsPerShare;
+
     private float* U(int t) => _uz + (2L * t * _config.InnerSize);
 
     private float* Z(int t) => U(t) + _config.InnerSize;
 
     private float* Dbc(int t) => _dbc + ((long)t * (_config.TimeStepRank + (2 * _config.StateSize)));
 
-    // c = silu(conv(u)); rows follow their parents, and the whole step costs less than one product row.
-    private void Convolve()
+    // c = silu(conv(u)); rows follow their parents.
+    private void ConvolveChannels(int share)
     {
         var (di, at) = (_config.InnerSize, _index * _config.StateLength);
+        var begin = share * ChannelsPerShare;
+        var end = Math.Min(begin + ChannelsPerShare, di);
         for (var t = 0; t < _rows; t++)
         {
-            Kernels.ConvolveStep(_state.In(t) + at, _state.Out(t) + at, U(t), _block.ConvWeight, _block.ConvBias, _config.ConvKernel, di, _c + ((long)t * di));
+            Kernels.ConvolveStep(
+                _state.In(t) + at, _state.Out(t) + at, U(t), _block.ConvWeight, _block.ConvBias, _config.ConvKernel, di, begin, end, _c + ((long)t * di));
         }
     }
 
@@ -172,8 +182,8 @@ public sealed unsafe class Mamba : LanguageModel
     {
         var (di, ds, dr) = (_config.InnerSize, _config.StateSize, _config.TimeStepRank);
         var at = (_index * _config.StateLength) + _config.WindowLength;
-        var begin = share * ChannelsPerScan;
-        var end = Math.Min(begin + ChannelsPerScan, di);
+        var begin = share * ChannelsPerShare;
+        var end = Math.Min(begin + ChannelsPerShare, di);
         for (var t = 0; t < _rows; t++)
         {
             var row = (long)t * di;

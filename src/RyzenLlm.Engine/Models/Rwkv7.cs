@@ -175,6 +175,11 @@ public sealed unsafe class Rwkv7 : LanguageModel
         var n = _config.EmbeddingLength;
         for (var t = 0; t < _rows; t++)
         {
+            if (t + 1 < _rows && _state.Out(t + 1) == _state.Out(t))
+            {
+                continue; // the next row overwrites it
+            }
+
             new Span<float>(At(_h, t), n).CopyTo(new Span<float>(_state.Out(t) + StateAt + stateOffset, n));
         }
     }

@@ -32,7 +32,6 @@ internal sealed unsafe class KvCache : IDisposable
 
     private readonly Stack<KvBlock> _free = new(MostFree);
     private readonly Lazy<byte[]> _fingerprint;
-    private readonly int _elementBytes;
     private KvView[] _views = new KvView[8];
     private NativeBuffer<int> _tails = new(64);
     private bool _disposed;
@@ -41,7 +40,7 @@ internal sealed unsafe class KvCache : IDisposable
     public KvCache(int layers, int kvHeads, int headSize, int contextLength, KvType type, Func<byte[]> fingerprint)
     {
         (Layers, KvHeads, HeadSize, ContextLength, Type) = (layers, kvHeads, headSize, contextLength, type);
-        _elementBytes = type == KvType.F16 ? sizeof(ushort) : sizeof(float);
+        VectorBytes = KvView.VectorBytes(type, headSize);
         _fingerprint = new(fingerprint);
     }
 
@@ -66,7 +65,7 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>Largest number of positions that a row of the present batch sees.</summary>
     public int LongestView { get; private set; }
 
-    private long HeadBytes => (long)KvView.BlockPositions * HeadSize * _elementBytes;
+    private long HeadBytes => (long)KvView.BlockPositions * VectorBytes;
 
     /// <summary>Bytes of one block.</summary>
     public long BlockBytes => Layers * LayerBytes;
@@ -74,7 +73,7 @@ internal sealed unsafe class KvCache : IDisposable
     private long LayerBytes => 2 * KvHeads * HeadBytes;
 
     /// <summary>Bytes of one head's key or value at one position.</summary>
-    public int VectorBytes => HeadSize * _elementBytes;
+    public int VectorBytes { get; }
 
     /// <summary>What a row may attend to in a layer, itself last.</summary>
     public KvView View(int row, int layer)

@@ -14,6 +14,9 @@ internal unsafe partial class Avx2Kernels
     {
         static abstract int Bytes { get; }
 
+        /// <summary>Whether the scale of a vector lies behind it.</summary>
+        static abstract bool IsScaled { get; }
+
         static abstract V Load(byte* p);
     }
 
@@ -37,13 +40,27 @@ internal unsafe partial class Avx2Kernels
     {
         public static int Bytes => 2;
 
+        public static bool IsScaled => false;
+
         [MethodImpl(Inline)]
         public static V Load(byte* p) => LoadHalves((short*)p);
+    }
+
+    private readonly struct I8Cache : ICache
+    {
+        public static int Bytes => 1;
+
+        public static bool IsScaled => true;
+
+        [MethodImpl(Inline)]
+        public static V Load(byte* p) => Vector256.ConvertToSingle(Avx2.ConvertToVector256Int32((sbyte*)p));
     }
 
     private readonly struct F32Cache : ICache
     {
         public static int Bytes => 4;
+
+        public static bool IsScaled => false;
 
         [MethodImpl(Inline)]
         public static V Load(byte* p) => Vector256.Load((float*)p);
@@ -94,6 +111,12 @@ internal unsafe partial class Avx2Kernels
                 case (KvType.F16, _):
                     Scores<F16Cache, OneHead>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
                     break;
+                case (KvType.I8, 4):
+                    Scores<I8Cache, FourHeads>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
+                case (KvType.I8, _):
+                    Scores<I8Cache, OneHead>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
                 case (_, 4):
                     Scores<F32Cache, FourHeads>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
                     break;
@@ -119,6 +142,12 @@ internal unsafe partial class Avx2Kernels
                     break;
                 case (KvType.F16, _):
                     Values<F16Cache, OneHead>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
+                case (KvType.I8, 4):
+                    Values<I8Cache, FourHeads>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
+                case (KvType.I8, _):
+                    Values<I8Cache, OneHead>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
                     break;
                 case (_, 4):
                     Values<F32Cache, FourHeads>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
@@ -205,12 +234,22 @@ internal unsafe partial class Avx2Kernels
         return SumLanes(sum, sum, sum, sum).ToScalar();
     }
 
+    /// <summary>Bytes from one position to the next.</summary>
+    [MethodImpl(Inline)]
+    private static int Stride<TCache>(int h)
+        where TCache : struct, ICache => (h * TCache.Bytes) + (TCache.IsScaled ? sizeof(float) : 0);
+
+    /// <summary>A position's weight times the scale of its vector, whose element <paramref name="i"/> is at <paramref name="v"/>.</summary>
+    [MethodImpl(Inline)]
+    private static float Scaled<TCache>(float weight, byte* v, int i, int h)
+        where TCache : struct, ICache => TCache.IsScaled ? weight * *(float*)(v - i + h) : weight;
+
     [MethodImpl(Hot)]
     private static void Scores<TCache, THeads>(byte* keys, int count, float* q, int h, float scale, float* scores, int ld)
         where TCache : struct, ICache
         where THeads : struct, IHeads
     {
-        for (var p = 0; p < count; p++, keys += h * TCache.Bytes)
+        for (var p = 0; p < count; p++, keys += Stride<TCache>(h))
         {
             V a = default, b = default, c = default, d = default;
             for (var i = 0; i < h; i += 8)
@@ -225,7 +264,7 @@ internal unsafe partial class Avx2Kernels
                 }
             }
 
-            var sums = SumLanes(a, b, c, d) * scale;
+            var sums = SumLanes(a, b, c, d) * (TCache.IsScaled ? scale * *(float*)(keys + h) : scale);
             scores[p] = sums[0];
             if (THeads.Count == 4)
             {
@@ -256,15 +295,15 @@ internal unsafe partial class Avx2Kernels
                 d = Vector256.Load(o + (3 * h));
             }
 
-            for (var p = 0; p < count; p++, v += h * TCache.Bytes)
+            for (var p = 0; p < count; p++, v += Stride<TCache>(h))
             {
                 var value = TCache.Load(v);
-                a = Fma.MultiplyAdd(value, Vector256.Create(weights[p]), a);
+                a = Fma.MultiplyAdd(value, Vector256.Create(Scaled<TCache>(weights[p], v, i, h)), a);
                 if (THeads.Count == 4)
                 {
-                    b = Fma.MultiplyAdd(value, Vector256.Create(w1[p]), b);
-                    c = Fma.MultiplyAdd(value, Vector256.Create(w2[p]), c);
-                    d = Fma.MultiplyAdd(value, Vector256.Create(w3[p]), d);
+                    b = Fma.MultiplyAdd(value, Vector256.Create(Scaled<TCache>(w1[p], v, i, h)), b);
+                    c = Fma.MultiplyAdd(value, Vector256.Create(Scaled<TCache>(w2[p], v, i, h)), c);
+                    d = Fma.MultiplyAdd(value, Vector256.Create(Scaled<TCache>(w3[p], v, i, h)), d);
                 }
             }
 

@@ -34,11 +34,11 @@ internal unsafe partial class Avx2Kernels
         public static void Store(float* p, V mask, V value) => Avx.MaskStore(p, mask, value);
     }
 
-    public override void ConvolveStep(float* stateIn, float* stateOut, float* u, float* w, float* bias, int taps, int channels, float* y)
+    public override void ConvolveStep(float* stateIn, float* stateOut, float* u, float* w, float* bias, int taps, int channels, int begin, int end, float* y)
     {
-        var whole = channels & ~7;
-        ConvolveChannels<Whole>(stateIn, stateOut, u, w, bias, taps, channels, 0, whole, y);
-        ConvolveChannels<Masked>(stateIn, stateOut, u, w, bias, taps, channels, whole, channels, y);
+        var whole = begin + ((end - begin) & ~7);
+        ConvolveChannels<Whole>(stateIn, stateOut, u, w, bias, taps, channels, begin, whole, y);
+        ConvolveChannels<Masked>(stateIn, stateOut, u, w, bias, taps, channels, whole, end, y);
     }
 
     public override void ScanStep(float* stateIn, float* stateOut, float* a, float* d, float* dt, float* x, float* b, float* c, int channels, int states, int begin, int end, float* y)

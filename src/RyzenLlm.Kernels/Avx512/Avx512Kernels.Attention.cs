@@ -13,6 +13,9 @@ internal sealed unsafe partial class Avx512Kernels
     {
         static abstract int Bytes { get; }
 
+        /// <summary>Whether the scale of a vector lies behind it.</summary>
+        static abstract bool IsScaled { get; }
+
         static abstract V Load(byte* p);
     }
 
@@ -20,13 +23,27 @@ internal sealed unsafe partial class Avx512Kernels
     {
         public static int Bytes => 2;
 
+        public static bool IsScaled => false;
+
         [MethodImpl(Inline)]
         public static V Load(byte* p) => LoadHalves((short*)p);
+    }
+
+    private readonly struct I8Cache : ICache
+    {
+        public static int Bytes => 1;
+
+        public static bool IsScaled => true;
+
+        [MethodImpl(Inline)]
+        public static V Load(byte* p) => Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load((sbyte*)p)));
     }
 
     private readonly struct F32Cache : ICache
     {
         public static int Bytes => 4;
+
+        public static bool IsScaled => false;
 
         [MethodImpl(Inline)]
         public static V Load(byte* p) => Vector512.Load((float*)p);
@@ -50,6 +67,12 @@ internal sealed unsafe partial class Avx512Kernels
                     break;
                 case (KvType.F16, _):
                     Scores<F16Cache, OneHead>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
+                case (KvType.I8, 4):
+                    Scores<I8Cache, FourHeads>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
+                    break;
+                case (KvType.I8, _):
+                    Scores<I8Cache, OneHead>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
                     break;
                 case (_, 4):
                     Scores<F32Cache, FourHeads>(keys, count, q + (j * h), h, scale, scores + ((long)j * ld), ld);
@@ -82,6 +105,12 @@ internal sealed unsafe partial class Avx512Kernels
                 case (KvType.F16, _):
                     Values<F16Cache, OneHead>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
                     break;
+                case (KvType.I8, 4):
+                    Values<I8Cache, FourHeads>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
+                case (KvType.I8, _):
+                    Values<I8Cache, OneHead>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
+                    break;
                 case (_, 4):
                     Values<F32Cache, FourHeads>(values, count, weights + ((long)j * ld), ld, h, output + (j * h));
                     break;
@@ -94,12 +123,22 @@ internal sealed unsafe partial class Avx512Kernels
         }
     }
 
+    /// <summary>Bytes from one position to the next.</summary>
+    [MethodImpl(Inline)]
+    private static int Stride<TCache>(int h)
+        where TCache : struct, ICache => (h * TCache.Bytes) + (TCache.IsScaled ? sizeof(float) : 0);
+
+    /// <summary>A position's weight times the scale of its vector, whose element <paramref name="i"/> is at <paramref name="v"/>.</summary>
+    [MethodImpl(Inline)]
+    private static float Scaled<TCache>(float weight, byte* v, int i, int h)
+        where TCache : struct, ICache => TCache.IsScaled ? weight * *(float*)(v - i + h) : weight;
+
     [MethodImpl(Hot)]
     private static void Scores<TCache, THeads>(byte* keys, int count, float* q, int h, float scale, float* scores, int ld)
         where TCache : struct, ICache
         where THeads : struct, IHeads
     {
-        for (var p = 0; p < count; p++, keys += h * TCache.Bytes)
+        for (var p = 0; p < count; p++, keys += Stride<TCache>(h))
         {
             V a = default, b = default, c = default, d = default;
             for (var i = 0; i < h; i += 16)
@@ -115,7 +154,7 @@ internal sealed unsafe partial class Avx512Kernels
                 }
             }
 
-            var sums = SumLanes(a, b, c, d) * scale;
+            var sums = SumLanes(a, b, c, d) * (TCache.IsScaled ? scale * *(float*)(keys + h) : scale);
             scores[p] = sums[0];
             if (THeads.Count == 4)
             {
@@ -134,33 +173,33 @@ internal sealed unsafe partial class Avx512Kernels
         var i = 0;
         for (; i <= h - 64; i += 64)
         {
-            Add64<TCache, THeads>(values + (i * TCache.Bytes), count, weights, ld, h, output + i);
+            Add64<TCache, THeads>(values + (i * TCache.Bytes), i, count, weights, ld, h, output + i);
         }
 
         for (; i < h; i += 16)
         {
             for (var j = 0; j < THeads.Count; j++)
             {
-                Add16<TCache>(values + (i * TCache.Bytes), count, weights + ((long)j * ld), h, output + (j * h) + i);
+                Add16<TCache>(values + (i * TCache.Bytes), i, count, weights + ((long)j * ld), h, output + (j * h) + i);
             }
         }
     }
 
     [MethodImpl(Hot)]
-    private static void Add16<TCache>(byte* v, int count, float* weights, int h, float* output)
+    private static void Add16<TCache>(byte* v, int i, int count, float* weights, int h, float* output)
         where TCache : struct, ICache
     {
         var a = Vector512.Load(output);
-        for (var p = 0; p < count; p++, v += h * TCache.Bytes)
+        for (var p = 0; p < count; p++, v += Stride<TCache>(h))
         {
-            a = Avx512F.FusedMultiplyAdd(TCache.Load(v), Vector512.Create(weights[p]), a);
+            a = Avx512F.FusedMultiplyAdd(TCache.Load(v), Vector512.Create(Scaled<TCache>(weights[p], v, i, h)), a);
         }
 
         a.Store(output);
     }
 
     [MethodImpl(Hot)]
-    private static void Add64<TCache, THeads>(byte* v, int count, float* weights, int ld, int h, float* output)
+    private static void Add64<TCache, THeads>(byte* v, int i, int count, float* weights, int ld, int h, float* output)
         where TCache : struct, ICache
         where THeads : struct, IHeads
     {
@@ -178,19 +217,19 @@ internal sealed unsafe partial class Avx512Kernels
             Load64(output + (3 * h), out d0, out d1, out d2, out d3);
         }
 
-        for (var p = 0; p < count; p++, v += h * TCache.Bytes)
+        for (var p = 0; p < count; p++, v += Stride<TCache>(h))
         {
             Sse.PrefetchNonTemporal(v + 4096);
             var v0 = TCache.Load(v);
             var v1 = TCache.Load(v + (16 * TCache.Bytes));
             var v2 = TCache.Load(v + (32 * TCache.Bytes));
             var v3 = TCache.Load(v + (48 * TCache.Bytes));
-            Add(v0, v1, v2, v3, weights[p], ref a0, ref a1, ref a2, ref a3);
+            Add(v0, v1, v2, v3, Scaled<TCache>(weights[p], v, i, h), ref a0, ref a1, ref a2, ref a3);
             if (THeads.Count == 4)
             {
-                Add(v0, v1, v2, v3, w1[p], ref b0, ref b1, ref b2, ref b3);
-                Add(v0, v1, v2, v3, w2[p], ref c0, ref c1, ref c2, ref c3);
-                Add(v0, v1, v2, v3, w3[p], ref d0, ref d1, ref d2, ref d3);
+                Add(v0, v1, v2, v3, Scaled<TCache>(w1[p], v, i, h), ref b0, ref b1, ref b2, ref b3);
+                Add(v0, v1, v2, v3, Scaled<TCache>(w2[p], v, i, h), ref c0, ref c1, ref c2, ref c3);
+                Add(v0, v1, v2, v3, Scaled<TCache>(w3[p], v, i, h), ref d0, ref d1, ref d2, ref d3);
             }
         }
 

@@ -111,8 +111,10 @@ internal sealed unsafe partial class Avx512Kernels
             // Equal blocks: the last one would not repay its panels if it were short.
             var parts = (n - block + FixedBlockTokens - 1) / FixedBlockTokens;
             var stop = Math.Min(n, block + ((((n - block + parts - 1) / parts) + FixedTokens - 1) & -FixedTokens));
+            var fetch = FetchStep(FixedRows * w.RowBytes, (stop - block + FixedTokens - 1) / FixedTokens);
             for (var first = begin; first < end; first += FixedRows)
             {
+                var ahead = w.Data + ((first + FixedRows) * w.RowBytes);
                 var rows = Math.Min(FixedRows, end - first);
                 PackFixedPanel(w.Data + (first * w.RowBytes), w.RowBytes, rows, blocks, panel, scales);
                 for (var t = block; t < stop; t += FixedTokens)
@@ -120,6 +122,7 @@ internal sealed unsafe partial class Avx512Kernels
                     var whole = t + FixedTokens <= n;
                     var x = whole ? q + ((long)t * columns) : tailValues;
                     var u = whole ? units + ((long)t * blocks) : tailUnits;
+                    Fetch(ref ahead, fetch);
                     FixedTile<FirstBlocks>(panel, scales, Math.Min(FixedLanes, blocks), x, columns, u, blocks, sums);
                     for (var b = FixedLanes; b < blocks; b += FixedLanes)
                     {
@@ -243,7 +246,7 @@ internal sealed unsafe partial class Avx512Kernels
 
     /// <summary>
     /// 32 rows as [block][16 pairs of columns][32 rows][2] words and their scales as [block][32 rows]: two 16 x 16 transpositions of dwords per
-    /// block. Rows behind the last repeat it; the same columns of the next 32 rows are fetched.
+    /// block. Rows behind the last repeat it.
     /// </summary>
     [MethodImpl(Hot)]
     private static void PackFixedPanel(byte* w, long rowBytes, int rows, int blocks, short* panel, float* scales)
@@ -254,17 +257,11 @@ internal sealed unsafe partial class Avx512Kernels
             offsets[r] = Math.Min(r, rows - 1) * rowBytes;
         }
 
-        var ahead = FixedRows * rowBytes;
         for (var b = 0; b < blocks; b++, w += 34, scales += FixedRows)
         {
             for (var r = 0; r < FixedRows; r++)
             {
                 ((int*)scales)[r] = *(short*)(w + offsets[r]);
-            }
-
-            for (var r = b & 1; r < FixedRows; r += 2)
-            {
-                Sse.Prefetch1(w + offsets[r] + ahead + 34); // a line is longer than a block
             }
 
             for (var half = 0; half < 2; half++, panel += FixedRows)

@@ -31,13 +31,13 @@ internal sealed unsafe partial class Avx512Kernels
         switch (w.Format.Type)
         {
             case QuantType.F32:
-                Multiply<F32Decoder>(product);
+                MultiplyVectors<F32Decoder>(product);
                 break;
             case QuantType.F16:
-                Multiply<F16Decoder>(product);
+                MultiplyVectors<F16Decoder>(product);
                 break;
             case QuantType.BF16:
-                Multiply<BF16Decoder>(product);
+                MultiplyVectors<BF16Decoder>(product);
                 break;
             case QuantType.Q8_0:
                 Multiply<Q8_0Decoder>(product);
@@ -76,6 +76,15 @@ internal sealed unsafe partial class Avx512Kernels
             }
 
             Multiply<F32Decoder>(new((byte*)decoded, all.Columns * 4L, (byte*)(decoded + ((long)rows * all.Columns)), rows, all.Columns, all.X, all.LdX, all.N, all.Y + m, all.LdY));
+        }
+    }
+
+    private static void MultiplyVectors<TDecoder>(in Product product)
+        where TDecoder : struct, IVectorDecoder
+    {
+        if (!TryMultiplyFew<TDecoder>(product))
+        {
+            Multiply<TDecoder>(product);
         }
     }
 

@@ -177,46 +177,53 @@ internal sealed unsafe partial class Avx512Kernels
         }
     }
 
-    /// <summary>Four tokens, one row at a time: 16 products for 17 loads, as many as the processor can load meanwhile.</summary>
+    /// <summary>Four tokens, two rows at a time: 8 products for 4 loads of activations, where one row would wait for its loads.</summary>
     [MethodImpl(Hot)]
     private static void DotRows4<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int* dots)
         where TLayout : struct, ITernaryLayout
     {
-        for (var r = 0; r < rows; r++)
+        for (var r = 0; r < rows; r += 2)
         {
+            // An odd last row is computed twice.
             var p = w + (r * rowBytes);
+            var second = r + 1 < rows ? rowBytes : 0;
             var q = x;
-            var sum = Vector128<int>.Zero;
+            var sumA = Vector128<int>.Zero;
+            var sumB = Vector128<int>.Zero;
             for (var run = 0; run < runs;)
             {
                 var stop = Math.Min(runs, run + (StepsPerLane / 4));
-                var a0 = Vector512<short>.Zero;
-                var a1 = Vector512<short>.Zero;
-                var a2 = Vector512<short>.Zero;
-                var a3 = Vector512<short>.Zero;
+                Vector512<short> a0 = default, a1 = default, a2 = default, a3 = default;
+                Vector512<short> b0 = default, b1 = default, b2 = default, b3 = default;
                 for (; run < stop; run++, p += TLayout.Stride, q += 256)
                 {
-                    Sse.PrefetchNonTemporal(p + 4096);
+                    Sse.Prefetch0(p + 4096);
+                    Sse.Prefetch0(p + second + 4096);
                     var v = Vector512.Load(p);
-                    var q2 = q + (2 * ldx);
-                    var w0 = TLayout.Field(v, 0);
-                    Step(ref a0, ref a1, w0, q, ldx);
-                    Step(ref a2, ref a3, w0, q2, ldx);
-                    w0 = TLayout.Field(v, 1);
-                    Step(ref a0, ref a1, w0, q + 64, ldx);
-                    Step(ref a2, ref a3, w0, q2 + 64, ldx);
-                    w0 = TLayout.Field(v, 2);
-                    Step(ref a0, ref a1, w0, q + 128, ldx);
-                    Step(ref a2, ref a3, w0, q2 + 128, ldx);
-                    w0 = TLayout.Field(v, 3);
-                    Step(ref a0, ref a1, w0, q + 192, ldx);
-                    Step(ref a2, ref a3, w0, q2 + 192, ldx);
+                    var u = Vector512.Load(p + second);
+                    var z = q + (64 * TLayout.Fields.First);
+                    for (var f = 0; f < 4; f++, z += 64 * TLayout.Fields.Step)
+                    {
+                        var w0 = Digits(v, 0);
+                        var w1 = Digits(u, 0);
+                        v = (v.AsUInt16() >>> 2).AsByte();
+                        u = (u.AsUInt16() >>> 2).AsByte();
+                        Step2(ref a0, ref b0, w0, w1, z);
+                        Step2(ref a1, ref b1, w0, w1, z + ldx);
+                        Step2(ref a2, ref b2, w0, w1, z + (2 * ldx));
+                        Step2(ref a3, ref b3, w0, w1, z + (3 * ldx));
+                    }
                 }
 
-                sum += SumLanes(Widen(a0), Widen(a1), Widen(a2), Widen(a3));
+                sumA += SumLanes(Widen(a0), Widen(a1), Widen(a2), Widen(a3));
+                sumB += SumLanes(Widen(b0), Widen(b1), Widen(b2), Widen(b3));
             }
 
-            Vector128.Store(sum, dots + (r * TernaryRows.Tokens));
+            Vector128.Store(sumA, dots + (r * TernaryRows.Tokens));
+            if (second != 0)
+            {
+                Vector128.Store(sumB, dots + ((r + 1) * TernaryRows.Tokens));
+            }
         }
     }
 

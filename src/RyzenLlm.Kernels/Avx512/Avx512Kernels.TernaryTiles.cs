@@ -22,25 +22,30 @@ internal sealed unsafe partial class Avx512Kernels
     // From here on a transposition costs less than the sums across lanes that it saves.
     private const int PanelsFrom = 24;
 
-    // Tokens for which a panel is used: their activations stay in the second-level cache, their sums (16 KB) partly in the first.
-    private const int PanelBlockTokens = 128;
+    // Tokens for which a panel is used, all of a chunk where their activations (a megabyte at most) leave the second-level cache room for weights.
+    private const int MostPanelTokens = 256;
+
+    private static int PanelBlockTokens(int columns) => columns <= 4096 ? MostPanelTokens : MostPanelTokens / 2;
 
     private static void MultiplyPanels<TLayout>(WeightMatrix w, int begin, int end, sbyte* q, long ldq, float* a, int* sums, int n, float* y, long ldy)
         where TLayout : struct, ITernaryLayout
     {
         var runs = (w.Columns + 255) / 256;
-        var panel = Scratch.Take(PanelBytes + (PanelBlockTokens * PanelRows * sizeof(int)));
+        var panel = Scratch.Take(PanelBytes + (MostPanelTokens * PanelRows * sizeof(int)));
         var dots = (int*)(panel + PanelBytes);
         var rows = stackalloc byte*[PanelRows];
         var scales = stackalloc float[PanelRows];
+        var most = PanelBlockTokens(w.Columns);
         for (var block = 0; block < n;)
         {
             // Equal blocks: the last one would not repay its panels if it were short.
-            var blocks = (n - block + PanelBlockTokens - 1) / PanelBlockTokens;
+            var blocks = (n - block + most - 1) / most;
             var tokens = Math.Min(n - block, (((n - block + blocks - 1) / blocks) + PanelTokens - 1) & -PanelTokens);
+            var fetch = FetchStep(PanelRows * w.RowBytes, runs * ((tokens + PanelTokens - 1) / PanelTokens));
             for (var first = begin; first < end; first += PanelRows)
             {
-                // Rows behind the last repeat it; what is fetched ahead is the next band, or harmless.
+                // Rows behind the last repeat it.
+                var ahead = w.Data + ((first + PanelRows) * w.RowBytes);
                 var count = Math.Min(PanelRows, end - first);
                 for (var r = 0; r < PanelRows; r++)
                 {
@@ -50,7 +55,7 @@ internal sealed unsafe partial class Avx512Kernels
                 new Span<int>(dots, tokens * PanelRows).Clear();
                 for (var run = 0; run < runs; run++)
                 {
-                    PackPanel<TLayout>(rows, (long)run * TLayout.Stride, PanelRows * w.RowBytes, panel);
+                    PackPanel<TLayout>(rows, (long)run * TLayout.Stride, panel);
                     for (var t = 0; t < tokens; t += PanelTokens)
                     {
                         if (run == runs - 1)
@@ -58,6 +63,7 @@ internal sealed unsafe partial class Avx512Kernels
                             FetchLines(y + ((block + t) * ldy) + first, ldy, Math.Min(PanelTokens, tokens - t));
                         }
 
+                        Fetch(ref ahead, fetch);
                         MultiplyPanel(panel, q + ((block + t) * ldq) + (run * 256L), ldq, Math.Min(PanelTokens, tokens - t) - 1, dots + (t * PanelRows));
                     }
                 }
@@ -77,18 +83,13 @@ internal sealed unsafe partial class Avx512Kernels
         }
     }
 
-    /// <summary>Digits of 256 columns of 32 rows as [field][dword][32 rows][4 columns]; the same columns of the next 32 rows are fetched.</summary>
+    /// <summary>Digits of 256 columns of 32 rows as [field][dword][32 rows][4 columns].</summary>
     [MethodImpl(Hot)]
-    private static void PackPanel<TLayout>(byte** rows, long at, long ahead, byte* panel)
+    private static void PackPanel<TLayout>(byte** rows, long at, byte* panel)
         where TLayout : struct, ITernaryLayout
     {
         for (var half = 0; half < 2; half++, rows += 16, panel += 64)
         {
-            for (var r = 0; r < 16; r++)
-            {
-                Sse.Prefetch1(rows[r] + at + ahead);
-            }
-
             // Each group of four rows: dword 4 k + j of these rows in quarter k of vector j.
             Transpose4<TLayout>(rows, at, out var a0, out var a1, out var a2, out var a3);
             Transpose4<TLayout>(rows + 4, at, out var b0, out var b1, out var b2, out var b3);
@@ -196,6 +197,18 @@ internal sealed unsafe partial class Avx512Kernels
         var v = Vector512.Create(*(int*)x).AsSByte();
         a += Avx512BW.MultiplyAddAdjacent(w0, v);
         b += Avx512BW.MultiplyAddAdjacent(w1, v);
+    }
+
+    /// <summary>Bytes to fetch at each of <paramref name="times"/>, so that the next rows arrive while these are multiplied. Behind the matrix it does no harm.</summary>
+    private static long FetchStep(long bytes, int times) => ((bytes / times) + 64) & -64L;
+
+    [MethodImpl(Inline)]
+    private static void Fetch(ref byte* p, long bytes)
+    {
+        for (var stop = p + bytes; p < stop; p += 64)
+        {
+            Sse.Prefetch1(p);
+        }
     }
 
     /// <summary>Where the results will be stored: rows far apart, which a loop of stores would wait for one by one.</summary>

@@ -27,11 +27,14 @@ internal sealed unsafe partial class Avx512Kernels
         static abstract void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3);
     }
 
-    private readonly struct F32Decoder : IDecoder
+    private readonly struct F32Decoder : IVectorDecoder
     {
         public static int GroupsPerBlock => 1;
 
         public static int Bytes => 256;
+
+        [MethodImpl(Inline)]
+        public static V Load(byte* p, long i) => Vector512.Load((float*)p + i);
 
         [MethodImpl(Inline)]
         public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
@@ -43,11 +46,14 @@ internal sealed unsafe partial class Avx512Kernels
         }
     }
 
-    private readonly struct F16Decoder : IDecoder
+    private readonly struct F16Decoder : IVectorDecoder
     {
         public static int GroupsPerBlock => 1;
 
         public static int Bytes => 128;
+
+        [MethodImpl(Inline)]
+        public static V Load(byte* p, long i) => LoadHalves((short*)p + i);
 
         [MethodImpl(Inline)]
         public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)
@@ -59,11 +65,14 @@ internal sealed unsafe partial class Avx512Kernels
         }
     }
 
-    private readonly struct BF16Decoder : IDecoder
+    private readonly struct BF16Decoder : IVectorDecoder
     {
         public static int GroupsPerBlock => 1;
 
         public static int Bytes => 128;
+
+        [MethodImpl(Inline)]
+        public static V Load(byte* p, long i) => Load((short*)p + i);
 
         [MethodImpl(Inline)]
         public static void Decode(byte* p, float* scales, int group, out V w0, out V w1, out V w2, out V w3)

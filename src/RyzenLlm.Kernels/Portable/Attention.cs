@@ -8,6 +8,9 @@ public enum KvType
 
     /// <summary>binary32, for exact evaluation.</summary>
     F32,
+
+    /// <summary>int8 with one binary32 scale behind the vector of a head, its largest magnitude over 127: half the bytes of <see cref="F16"/>.</summary>
+    I8,
 }
 
 /// <summary>
@@ -64,7 +67,15 @@ public unsafe struct KvView
     public readonly byte* Value(int slot, int kvHead) => Address(slot, kvHead, ValueOffset);
 
     private readonly byte* Address(int slot, int kvHead, long offset) =>
-        Blocks[slot / BlockPositions] + offset + ((((long)kvHead * BlockPositions) + (slot % BlockPositions)) * HeadSize * (Type == KvType.F16 ? 2 : 4));
+        Blocks[slot / BlockPositions] + offset + ((((long)kvHead * BlockPositions) + (slot % BlockPositions)) * VectorBytes(Type, HeadSize));
+
+    /// <summary>Bytes of one head's key or value at one position.</summary>
+    public static int VectorBytes(KvType type, int headSize) => type switch
+    {
+        KvType.F16 => headSize * sizeof(ushort),
+        KvType.I8 => headSize + sizeof(float),
+        _ => headSize * sizeof(float),
+    };
 }
 
 public unsafe partial class KernelSet
@@ -107,12 +118,48 @@ public unsafe partial class KernelSet
         }
     }
 
+    /// <summary>Writes a key or value vector of <paramref name="n"/> finite elements to a cache of that type, rounded to nearest.</summary>
+    public void ToCache(float* x, int n, KvType type, byte* cached)
+    {
+        switch (type)
+        {
+            case KvType.F16:
+                ToHalf(x, n, (ushort*)cached);
+                break;
+            case KvType.I8:
+                ToInt8(x, n, cached);
+                break;
+            default:
+                new Span<float>(x, n).CopyTo(new Span<float>(cached, n));
+                break;
+        }
+    }
+
+    private static void ToInt8(float* x, int n, byte* cached)
+    {
+        var largest = 0f;
+        for (var d = 0; d < n; d++)
+        {
+            largest = Math.Max(largest, Math.Abs(x[d]));
+        }
+
+        // A scale too small to divide by stands for zeros.
+        var scale = largest / 127;
+        var inverse = float.IsFinite(1 / scale) ? 1 / scale : 0;
+        for (var d = 0; d < n; d++)
+        {
+            ((sbyte*)cached)[d] = (sbyte)Math.Clamp(MathF.Round(x[d] * inverse), -127, 127);
+        }
+
+        *(float*)(cached + n) = scale;
+    }
+
     private static float DotCache(byte* cached, KvType type, float* x, int n)
     {
         var sum = 0f;
         for (var d = 0; d < n; d++)
         {
-            sum += x[d] * ReadCache(cached, type, d);
+            sum += x[d] * ReadCache(cached, type, d, n);
         }
 
         return sum;
@@ -122,10 +169,14 @@ public unsafe partial class KernelSet
     {
         for (var d = 0; d < n; d++)
         {
-            y[d] += weight * ReadCache(cached, type, d);
+            y[d] += weight * ReadCache(cached, type, d, n);
         }
     }
 
-    private static float ReadCache(byte* cached, KvType type, int d) =>
-        type == KvType.F16 ? (float)BitConverter.UInt16BitsToHalf(((ushort*)cached)[d]) : ((float*)cached)[d];
+    private static float ReadCache(byte* cached, KvType type, int d, int n) => type switch
+    {
+        KvType.F16 => (float)BitConverter.UInt16BitsToHalf(((ushort*)cached)[d]),
+        KvType.I8 => ((sbyte*)cached)[d] * *(float*)(cached + n),
+        _ => ((float*)cached)[d],
+    };
 }

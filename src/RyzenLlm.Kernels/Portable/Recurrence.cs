@@ -3,7 +3,7 @@ namespace RyzenLlm.Kernels;
 public unsafe partial class KernelSet
 {
     /// <summary>
-    /// One step of Mamba's causal depthwise convolution followed by SiLU:
+    /// One step of Mamba's causal depthwise convolution over channels [begin, end), followed by SiLU:
     /// y[i] = silu(bias[i] + sum_j w[j, i] u_{t-(taps-1)+j}[i]), tap taps-1 being the current input.
     /// </summary>
     /// <param name="stateIn">The previous taps-1 inputs, oldest first, [taps-1][channels].</param>
@@ -12,11 +12,13 @@ public unsafe partial class KernelSet
     /// <param name="w">Filter, [taps][channels] (transposed from the file, so that lanes are channels).</param>
     /// <param name="bias">Bias per channel.</param>
     /// <param name="taps">Filter length.</param>
-    /// <param name="channels">Channels.</param>
-    /// <param name="y">Receives the activated output; must not alias u.</param>
-    public virtual void ConvolveStep(float* stateIn, float* stateOut, float* u, float* w, float* bias, int taps, int channels, float* y)
+    /// <param name="channels">Channels in all (the row stride of state and filter).</param>
+    /// <param name="begin">First channel of this call.</param>
+    /// <param name="end">One past the last channel.</param>
+    /// <param name="y">Receives the activated output per channel; must not alias u.</param>
+    public virtual void ConvolveStep(float* stateIn, float* stateOut, float* u, float* w, float* bias, int taps, int channels, int begin, int end, float* y)
     {
-        for (var i = 0; i < channels; i++)
+        for (var i = begin; i < end; i++)
         {
             var sum = bias[i];
             for (var j = 0; j < taps - 1; j++)

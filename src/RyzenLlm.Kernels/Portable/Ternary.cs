@@ -109,7 +109,7 @@ public unsafe partial class KernelSet
     }
 
     /// <summary>Writes the values -1..1 of one block and returns its scale.</summary>
-    private static float DecodeTernary(WeightMatrix w, int m, int block, sbyte* values)
+    private protected static float DecodeTernary(WeightMatrix w, int m, int block, sbyte* values)
     {
         var p = w.Data + (m * w.RowBytes) + ((long)block * w.Format.BlockBytes);
         switch (w.Format.Type)

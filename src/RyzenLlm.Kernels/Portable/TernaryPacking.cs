@@ -105,8 +105,15 @@ public static unsafe class TernaryPacking
             (v0.AsUInt16() << 6).AsByte() | (v1.AsUInt16() << 4).AsByte() | (v2.AsUInt16() << 2).AsByte() | v3;
     }
 
-    private static bool TryUniformScale(WeightMatrix w, out float scale)
+    /// <summary>The scale of all blocks of a ternary matrix, or false if they have several.</summary>
+    internal static bool TryUniformScale(WeightMatrix w, out float scale)
     {
+        if (w.Format.Type == QuantType.I2_S)
+        {
+            scale = w.Scale;
+            return true;
+        }
+
         var block = w.Format.BlockBytes;
         var at = w.Data + block - 2;
         var bits = *(ushort*)at;

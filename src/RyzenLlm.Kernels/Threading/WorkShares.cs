@@ -36,6 +36,9 @@ internal sealed unsafe class WorkShares : IDisposable
         }
     }
 
+    /// <summary>Starts anew with rows (or heads, or blocks of channels) that are a few microseconds of work each.</summary>
+    public void BeginRows(int rows) => Begin(rows, Math.Max(1, rows / (8 * _workers)));
+
     /// <summary>The next piece for a worker, or false when all are taken.</summary>
     /// <param name="worker">Who asks.</param>
     /// <param name="helped">0 at first, then as this method left it: how many shares the worker has found empty.</param>

@@ -14,6 +14,7 @@ internal static class GenerateVerb
         string Text,
         string Model,
         int PromptTokens,
+        int ReusedTokens,
         int CompletionTokens,
         string FinishReason,
         double PromptTokensPerSecond,
@@ -47,7 +48,8 @@ internal static class GenerateVerb
         var schema = new Option<string>("--json-schema") { Description = "The text will be JSON that satisfies this schema: JSON, or @FILE.", HelpName = "JSON|@FILE" };
         var regex = new Option<string>("--regex") { Description = "The text will match this expression as a whole.", HelpName = "REGEX" };
         var choice = new Option<string[]>("--choice") { Description = "The text will be one of these; give it several times.", HelpName = "TEXT" };
-        foreach (var option in new Option[] { draft, speculate, schema, regex, choice })
+        var session = new Option<string>("--session") { Description = "Goes on with the conversation of this name, new or old: give only the new prompt.", HelpName = "NAME" };
+        foreach (var option in new Option[] { session, draft, speculate, schema, regex, choice })
         {
             verb.Add(option);
         }
@@ -66,6 +68,10 @@ internal static class GenerateVerb
             var constraint = Guidance.Constraint(await ReadSchemaAsync(parsed.GetValue(schema), cancel).ConfigureAwait(false), parsed.GetValue(regex), parsed.GetValue(choice) ?? []);
             var prompt = await TextInput.ReadAsync(parsed.GetValue(text), cancel).ConfigureAwait(false);
             using var models = new LoadedModels(settings);
+            using var conversations = new Conversations(settings, TimeProvider.System);
+            using var conversation = parsed.GetValue(session) is { Length: > 0 } name
+                ? await conversations.EnterAsync(new(settings.Memory.Tenant), name, cancel).ConfigureAwait(false)
+                : null;
             using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
             var request = Prompts.Request(settings.Generation, prompt, parsed.GetValue(system)) with
             {
@@ -76,7 +82,14 @@ internal static class GenerateVerb
                 DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false),
                 Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
             };
-            return await RunAsync(lease.Scheduler, entry, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
+            if (conversation is not null)
+            {
+                request = conversation.Ask(request) with { Tenant = settings.Memory.Tenant, Reuse = StateReuse.Disk, Said = conversation.SaidIn(lease.Scheduler.Model.Tokenizer) };
+            }
+
+            var result = await RunAsync(lease.Scheduler, entry, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
+            conversation?.Keep(request.Turns, "", result, lease.Scheduler.Model.Tokenizer!);
+            return cancel.IsCancellationRequested ? CommandLine.Interrupted : 0;
         });
         return verb;
     }
@@ -102,7 +115,7 @@ internal static class GenerateVerb
             common.AddSetting(new Option<T>(name, aliases) { Description = description, HelpName = "N" }, "Generation:" + key);
     }
 
-    private static async Task<int> RunAsync(Scheduler scheduler, ModelEntry entry, GenerationRequest request, bool json, CancellationToken cancel)
+    private static async Task<GenerationResult> RunAsync(Scheduler scheduler, ModelEntry entry, GenerationRequest request, bool json, CancellationToken cancel)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var result = await scheduler.GenerateAsync(request, json ? null : Print, ended.Token).ConfigureAwait(false);
@@ -112,6 +125,7 @@ internal static class GenerateVerb
                 result.Text,
                 entry.Name,
                 result.PromptTokens,
+                result.ReusedTokens,
                 result.GeneratedTokens,
                 result.FinishReason.ToString().ToLowerInvariant(),
                 Math.Round(result.PromptTokensPerSecond, 2),
@@ -129,7 +143,7 @@ internal static class GenerateVerb
             }
         }
 
-        return cancel.IsCancellationRequested ? CommandLine.Interrupted : 0;
+        return result;
 
         void Print(GeneratedPiece piece)
         {

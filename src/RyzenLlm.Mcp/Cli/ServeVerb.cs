@@ -1,4 +1,5 @@
 using System.CommandLine;
+using RyzenLlm.Mcp.Conformance;
 using RyzenLlm.Mcp.Hosting;
 using RyzenLlm.Mcp.Http;
 
@@ -19,11 +20,13 @@ internal static class ServeVerb
     {
         var http = new Option<bool>("--http") { Description = "Serve over HTTP, with a status page, instead of standard input and output." };
         var urls = new Option<string>("--urls") { Description = "Addresses to serve HTTP on, separated by semicolons; Server:Urls if absent. Implies --http.", HelpName = "URLS" };
+        var conformance = new Option<bool>("--conformance") { Hidden = true };
         var common = new CommonOptions(command).WithThreads().WithKernels();
         command.Add(http);
+        command.Add(conformance);
         common.AddSetting(urls, "Server:Urls");
         command.SetAction((parsed, cancel) => parsed.GetValue(http) || parsed.GetResult(urls) is not null
-            ? HttpServer.RunAsync(common.Settings(parsed), cancel)
+            ? HttpServer.RunAsync(common.Settings(parsed), cancel, parsed.GetValue(conformance) ? Fixtures.Add : null)
             : StdioServer.RunAsync(common.Settings(parsed), cancel));
     }
 }

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
 using RyzenLlm.Mcp.Resources;
@@ -28,11 +29,15 @@ internal static class Composition
         services.AddSingleton(settings);
         services.AddSingleton(library ?? new ModelLibrary(settings.Models));
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton<LoadedModels>();
+        services.AddSingleton(provider => new LoadedModels(
+            provider.GetRequiredService<AppSettings>(), provider.GetRequiredService<TimeProvider>(), provider.GetService<ILogger<LoadedModels>>()));
+        services.AddSingleton<Conversations>();
+        services.AddSingleton<KeptStates>();
         services.AddSingleton<TenantLimits>();
         services.AddSingleton<ServerActivity>();
         services.AddSingleton<LongTexts>();
         services.AddSingleton<ServerResources>();
+        services.AddSingleton<ListChanges>();
         services.AddSingleton<Completions>();
         services.AddHostedService<ModelFolders>();
         services.AddSingleton<McpServerTool, GenerateTool>();
@@ -59,15 +64,17 @@ internal static class Composition
                 options.ServerInstructions = Instructions;
             })
             .WithCompleteHandler((request, cancel) => request.Services!.GetRequiredService<Completions>().CompleteAsync(request, cancel))
+            .WithSubscriptionsListenHandler((request, cancel) => request.Services!.GetRequiredService<ListChanges>().ListenAsync(request, cancel))
             .WithRequestFilters(filters =>
             {
                 filters
                     .AddCallToolFilter(ToolCalls.Filter)
                     .AddCallToolFilter(ToolAccess.Call)
                     .AddListToolsFilter(ToolAccess.List)
-                    .AddListResourcesFilter(ResourceAccess.List)
-                    .AddReadResourceFilter(ResourceAccess.Read)
-                    .AddCompleteFilter(ResourceAccess.Complete);
+                    .AddReadResourceFilter(ToolAccess.Read)
+                    .AddListResourcesFilter(ToolAccess.ListResources)
+                    .AddReadResourceFilter(ResourceFailures.Read)
+                    .AddCompleteFilter(ResourceFailures.Complete);
                 CacheHints.Add(filters);
             });
     }

@@ -9,7 +9,7 @@ namespace RyzenLlm.Mcp.Hosting;
 /// The memory as the tools use it: opened by the first call that needs it. A store that could not be opened is tried again by the
 /// next call.
 /// </summary>
-internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, LoadedModels models, TimeProvider clock) : IDisposable
+internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, LoadedModels models, KeptStates states, TimeProvider clock) : IDisposable
 {
     private readonly SemaphoreSlim _opening = new(1, 1);
     private RsuMemory? _memory;
@@ -20,10 +20,14 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
     /// <summary>Conversation that turns belong to where the call names none: one for each run of the server.</summary>
     public string Session { get; } = $"chat {clock.GetUtcNow():yyyy-MM-dd HH:mm:ss}";
 
-    /// <summary>The memory of some settings, opened.</summary>
-    public static async Task<RsuMemory> OpenAsync(MemoryOptions options, TimeProvider clock, CancellationToken cancel)
+    /// <summary>The memory of some settings, opened; what it forgets is forgotten by the kept states too, if there are any.</summary>
+    public static async Task<RsuMemory> OpenAsync(MemoryOptions options, TimeProvider clock, CancellationToken cancel, KeptStates? states = null)
     {
-        var memory = RsuMemory.Create(options, new MemoryModels { Clock = clock });
+        var memory = RsuMemory.Create(options, new MemoryModels
+        {
+            Clock = clock,
+            ForgetStates = states is null ? null : (tenant, names, _) => Task.FromResult(states.Forget(tenant, names)),
+        });
         try
         {
             await memory.OpenAsync(cancel).ConfigureAwait(false);
@@ -47,7 +51,7 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
         await _opening.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            return _memory ??= await OpenAsync(settings.Memory, clock, cancel).ConfigureAwait(false);
+            return _memory ??= await OpenAsync(settings.Memory, clock, cancel, states).ConfigureAwait(false);
         }
         finally
         {

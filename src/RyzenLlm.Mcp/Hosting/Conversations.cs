@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
+using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Settings;
@@ -14,6 +15,9 @@ namespace RyzenLlm.Mcp.Hosting;
 /// </summary>
 internal sealed class Conversations(AppSettings settings, TimeProvider clock, ILogger<Conversations>? log = null) : IDisposable
 {
+    private const string SystemRole = "system";
+    private const string AssistantRole = "assistant";
+
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Line> _lines = [];
     private readonly string? _root = FolderOf(settings) is { } folder ? Path.Combine(folder, "conversations") : null;
@@ -211,8 +215,37 @@ internal sealed class Conversations(AppSettings settings, TimeProvider clock, IL
         /// <summary>What was said before.</summary>
         public IReadOnlyList<ChatTurn> Turns => _record.Turns;
 
+        /// <summary>A request, which has its new turn and perhaps an instruction, with what was said before. A new instruction takes the place of the old one.</summary>
+        public GenerationRequest Ask(GenerationRequest asked)
+        {
+            var instruction = asked.Turns.Where(t => t.Role == SystemRole).DefaultIfEmpty(Turns.FirstOrDefault(t => t.Role == SystemRole)).First();
+            return asked with
+            {
+                Turns =
+                [
+                    .. instruction.Content is null ? [] : new[] { instruction },
+                    .. Turns.Where(t => t.Role != SystemRole),
+                    .. asked.Turns.Where(t => t.Role != SystemRole),
+                ],
+            };
+        }
+
         /// <summary>The tokens of all that, if a vocabulary is that of the model that said it; else none.</summary>
         public int[] SaidIn(ITokenizer? vocabulary) => vocabulary?.Fingerprint == _record.Vocabulary ? _record.Said : [];
+
+        /// <summary>Keeps the new turn and its answer, whole or as far as it came; nothing if there is none or the caller has gone.</summary>
+        /// <param name="asked">All turns up to the new one.</param>
+        /// <param name="before">What earlier calls wrote of this answer.</param>
+        /// <param name="result">What the last one wrote.</param>
+        /// <param name="vocabulary">Of the model that answered.</param>
+        public void Keep(IReadOnlyList<ChatTurn> asked, string before, GenerationResult result, ITokenizer vocabulary)
+        {
+            var answer = before + result.Text;
+            if (answer.Length > 0 && result.FinishReason != FinishReason.Cancelled)
+            {
+                Keep([.. asked, new(AssistantRole, answer)], vocabulary, result.Tokens);
+            }
+        }
 
         /// <summary>Keeps what is said now, unless the conversation was forgotten meanwhile.</summary>
         /// <param name="turns">All turns, with the last answer.</param>

@@ -2,6 +2,7 @@ using System.Data.Common;
 using Microsoft.Extensions.VectorData;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Files;
+using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Mcp.Downloads;
 using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Memory.Stores;
@@ -14,7 +15,8 @@ internal static class Failures
     /// <summary>One line that says what is wrong and what to do, or null for a defect.</summary>
     public static string? Describe(Exception e) => e switch
     {
-        ModelNotFoundException or SettingsException or MissingScopeException or LimitReachedException or ModelFormatException or QueueFullException or StepFailedException or DownloadException => OneLine(e.Message),
+        ModelNotFoundException or SettingsException or MissingScopeException or LimitReachedException or ModelFormatException or QueueFullException or StepFailedException
+            or MemoryLimitException or DownloadException => OneLine(e.Message),
         VectorStoreException or EmbedderMismatchException or DbException => OneLine(e.Message),
         ArgumentException argument => OneLine(WithoutParameter(argument)),
         FileNotFoundException { FileName: { } file } => $"There is no file {file}.",

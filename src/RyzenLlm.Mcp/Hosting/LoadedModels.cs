@@ -1,5 +1,8 @@
+using Microsoft.Extensions.Logging;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Models;
+using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Sessions.Reuse;
 using RyzenLlm.Kernels;
 using RyzenLlm.Mcp.Settings;
 
@@ -13,14 +16,39 @@ public sealed record LoadedModel(string Name, bool Ready, int Pending);
 
 /// <summary>
 /// Models in memory: loaded when first used, kept for the next request, and the one unused for longest given up when there are more than
-/// <see cref="ModelSettings.KeepLoaded"/>.
+/// <see cref="ModelSettings.KeepLoaded"/>, or when memory is short.
 /// </summary>
-public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = null) : IDisposable
+public sealed class LoadedModels : IDisposable
 {
+    // What the process itself grows to beside what is reserved: compiled code, tokenizers, requests and answers.
+    private const long Growth = 64_000_000;
+
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Slot> _slots = [];
-    private readonly TimeProvider _clock = clock ?? TimeProvider.System;
+    private readonly List<Task> _unloading = [];
+    private readonly AppSettings _settings;
+    private readonly TimeProvider _clock;
     private bool _disposed;
+
+    /// <summary>No models yet.</summary>
+    /// <param name="settings">The settings.</param>
+    /// <param name="clock">Time for deadlines and measurements.</param>
+    /// <param name="log">Told about saved states that are no good.</param>
+    /// <param name="memory">What may be taken; null for what the settings allow.</param>
+    public LoadedModels(AppSettings settings, TimeProvider? clock = null, ILogger<LoadedModels>? log = null, MemoryBudget? memory = null)
+    {
+        _settings = settings;
+        _clock = clock ?? TimeProvider.System;
+        Memory = memory ?? new(Math.Max(1, MemorySize.Parse(settings.Engine.MemoryLimit, MachineInfo.MemoryBytes)), Environment.WorkingSet + Growth);
+        Memory.OnShortage(EvictionOrder.Models, EvictIdle);
+        States = Conversations.FolderOf(settings) is { } folder ? new(folder, DiskLimit(settings.States, folder), log) : null;
+    }
+
+    /// <summary>What models, sequences and kept states may take together.</summary>
+    public MemoryBudget Memory { get; }
+
+    /// <summary>Where states outlive the process, or null.</summary>
+    public StateFolder? States { get; }
 
     /// <summary>How a model is loaded under these settings.</summary>
     public static LoadOptions OptionsFor(EngineSettings engine) => new()
@@ -29,6 +57,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         Kernels = engine.Kernels,
         KvType = Enum.Parse<KvType>(engine.KvType, ignoreCase: true),
         Precision = Enum.Parse<Precision>(engine.Precision, ignoreCase: true),
+        Ternary = Enum.Parse<TernaryLayout>(engine.TernaryLayout, ignoreCase: true),
     };
 
     /// <summary>How many requests a model serves under these settings.</summary>
@@ -42,6 +71,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
     /// <summary>The scheduler of a model, which stays loaded until the lease is disposed of.</summary>
     /// <param name="entry">The model.</param>
     /// <param name="cancel">Gives up waiting; the loading itself goes on for later requests.</param>
+    /// <exception cref="MemoryLimitException">There is no memory for it; nothing was loaded.</exception>
     public async Task<Lease> AcquireAsync(ModelEntry entry, CancellationToken cancel = default)
     {
         Slot slot;
@@ -50,7 +80,8 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             ObjectDisposedException.ThrowIf(_disposed, this);
             if (!_slots.TryGetValue(entry.Path, out slot!))
             {
-                slot = new(entry.Name, Task.Run(() => new Scheduler(ModelLoader.Load(entry.Path, OptionsFor(settings.Engine)), BoundsFor(settings.Engine), _clock), CancellationToken.None));
+                var memory = Memory.Reserve($"the model {entry.Name}", BytesOf(entry), "Choose a smaller model");
+                slot = new(entry.Name, LoadAsync(entry, [.. _unloading])) { Reservations = { memory } };
                 _slots.Add(entry.Path, slot);
             }
 
@@ -95,12 +126,25 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             var drafts = target.Drafts;
             if (!drafts.TryGetValue(draft.Path, out loading!) || loading.IsFaulted)
             {
-                var options = OptionsFor(settings.Engine) with { Threads = 1 };
+                target.Reservations.Add(Memory.Reserve($"the model {draft.Name}", BytesOf(draft), "Set speculate to lookup"));
+                var options = OptionsFor(_settings.Engine) with { Threads = 1 };
                 drafts[draft.Path] = loading = Task.Run(() => ModelLoader.Load(draft.Path, options), CancellationToken.None);
             }
         }
 
         return await loading.WaitAsync(cancel).ConfigureAwait(false);
+    }
+
+    /// <summary>Drops the kept states of a tenant, in memory and on disk, and says how many there were.</summary>
+    public int ForgetStates(string tenant)
+    {
+        List<Scheduler> schedulers;
+        lock (_lock)
+        {
+            schedulers = [.. _slots.Values.Where(slot => slot.Loading.IsCompletedSuccessfully).Select(slot => slot.Loading.Result)];
+        }
+
+        return schedulers.Sum(scheduler => scheduler.ForgetStates(tenant)) + (States?.Forget(tenant) ?? 0);
     }
 
     /// <summary>The models in memory at this moment, and those being loaded.</summary>
@@ -126,6 +170,48 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         }
 
         slots.ForEach(Unload);
+        Task.WaitAll(_unloading);
+        States?.Dispose();
+    }
+
+    // Weights are used in place from the mapped file; buffers of a step and pages in reserve come on top.
+    private static long BytesOf(ModelEntry entry) => entry.Bytes + (entry.Bytes / 8) + 32_000_000;
+
+    private static long DiskLimit(StateSettings states, string folder) => states.Disk.Contains('%', StringComparison.Ordinal)
+        ? MemorySize.Parse(states.Disk, new DriveInfo(Path.GetPathRoot(folder)!).AvailableFreeSpace)
+        : MemorySize.Parse(states.Disk, 0);
+
+    // What makes room goes first, so that both are never there together.
+    private async Task<Scheduler> LoadAsync(ModelEntry entry, Task[] leaving)
+    {
+        await Task.WhenAll(leaving).ConfigureAwait(false);
+        var options = BoundsFor(_settings.Engine) with
+        {
+            Reuse = new(MemorySize.Parse(_settings.States.Memory, Memory.Limit)),
+            States = States,
+            Memory = Memory,
+        };
+        return await Task.Run(() => new Scheduler(ModelLoader.Load(entry.Path, OptionsFor(_settings.Engine)), options, _clock)).ConfigureAwait(false);
+    }
+
+    private long EvictIdle(long bytes)
+    {
+        var freed = 0L;
+        List<Slot> idle = [];
+        lock (_lock)
+        {
+            foreach (var slot in _slots.Values.Where(s => s.Users == 0 && s.Loading.IsCompleted).OrderBy(s => s.LastUse).TakeWhile(_ => freed < bytes).ToList())
+            {
+                freed += slot.Reservations.Sum(r => r.Bytes);
+                Forget(slot);
+                idle.Add(slot);
+            }
+
+            idle.ForEach(Unload);
+        }
+
+        ServerInstruments.ModelEvictions.Add(idle.Count);
+        return freed;
     }
 
     private void Release(Slot slot)
@@ -140,7 +226,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
                 Forget(slot); // a later request tries again: the file may have been replaced
             }
 
-            unused = [.. _slots.Values.Where(s => s.Users == 0).OrderBy(s => s.LastUse).Take(_slots.Count - settings.Models.KeepLoaded)];
+            unused = [.. _slots.Values.Where(s => s.Users == 0).OrderBy(s => s.LastUse).Take(_slots.Count - _settings.Models.KeepLoaded)];
             unused.ForEach(Forget);
         }
 
@@ -150,6 +236,7 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
 
     private void Forget(Slot slot)
     {
+        slot.Reservations.ForEach(r => r.Dispose());
         foreach (var (path, other) in _slots)
         {
             if (other == slot)
@@ -161,7 +248,16 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
     }
 
     // The scheduler first: its thread may be using a draft.
-    private static void Unload(Slot slot) => _ = Task.WhenAll([slot.Loading, .. slot.Drafts.Values]).ContinueWith(
+    private void Unload(Slot slot)
+    {
+        lock (_lock)
+        {
+            _unloading.RemoveAll(t => t.IsCompleted);
+            _unloading.Add(UnloadAsync(slot));
+        }
+    }
+
+    private static Task UnloadAsync(Slot slot) => Task.WhenAll([slot.Loading, .. slot.Drafts.Values]).ContinueWith(
         _ =>
         {
             if (slot.Loading.IsCompletedSuccessfully)
@@ -189,10 +285,12 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
             _owner = owner;
             _slot = slot;
             Scheduler = scheduler;
-            Drafts = slot.Drafts;
+            (Drafts, Reservations) = (slot.Drafts, slot.Reservations);
         }
 
         internal Dictionary<string, Task<LanguageModel>> Drafts { get; }
+
+        internal List<MemoryBudget.Reservation> Reservations { get; }
 
         /// <summary>Where requests go.</summary>
         public Scheduler Scheduler { get; }
@@ -214,6 +312,8 @@ public sealed class LoadedModels(AppSettings settings, TimeProvider? clock = nul
         public Task<Scheduler> Loading { get; } = loading;
 
         public Dictionary<string, Task<LanguageModel>> Drafts { get; } = [];
+
+        public List<MemoryBudget.Reservation> Reservations { get; } = [];
 
         public int Users { get; set; }
 

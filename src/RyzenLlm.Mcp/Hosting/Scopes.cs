@@ -32,6 +32,15 @@ internal static class Scopes
     /// <summary>All of them.</summary>
     public static IReadOnlyList<string> All { get; } = [Generate, Recall, Store, Forget, Models];
 
+    /// <summary>What reading a resource of this address needs; null for one that only credentials with every scope may read.</summary>
+    public static string? OfResource(string uri) => uri.Split(':')[0].ToLowerInvariant() switch
+    {
+        "rsu" => Recall,
+        "model" or "metrics" => Models,
+        "result" => Generate,
+        _ => null,
+    };
+
     /// <summary>What a call of this tool needs; null for a tool that only credentials with every scope may call.</summary>
     public static string? Of(string tool) => Tools.GetValueOrDefault(ToolArguments.Plain(tool));
 }

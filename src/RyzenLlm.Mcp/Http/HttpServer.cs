@@ -30,13 +30,18 @@ internal static class HttpServer
 
     /// <summary>Serves until the process is told to stop. Loads no model before a call needs one.</summary>
     /// <exception cref="SettingsException">The settings do not allow it; the message names the key.</exception>
-    public static async Task<int> RunAsync(AppSettings settings, CancellationToken cancel)
+    /// <param name="settings">How.</param>
+    /// <param name="cancel">Tells it to stop.</param>
+    /// <param name="add">Adds to what is served, or null.</param>
+    public static async Task<int> RunAsync(AppSettings settings, CancellationToken cancel, Action<IMcpServerBuilder>? add = null)
     {
         var addresses = ListenAddress.Read(settings.Server);
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
         ConfigureWebServer(builder.WebHost, settings.Server, addresses);
         ConfigureLogging(builder.Logging, settings.Log);
-        ConfigureServices(builder.Services, settings, addresses);
+        var mcp = ConfigureServices(builder.Services, settings, addresses);
+        add?.Invoke(mcp);
+        builder.AddRyzenLlmTelemetry(settings, http: true);
         var tokens = AddAuthentication(builder.Services, settings);
         await using var app = builder.Build();
         UsePipeline(app, settings);
@@ -77,7 +82,7 @@ internal static class HttpServer
         logging.Services.Configure<ConsoleLoggerOptions>(options => options.FormatterName = ConsoleFormatterNames.Simple);
     }
 
-    private static void ConfigureServices(IServiceCollection services, AppSettings settings, ListenAddress[] addresses)
+    private static IMcpServerBuilder ConfigureServices(IServiceCollection services, AppSettings settings, ListenAddress[] addresses)
     {
         var limits = settings.Server.Limits;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = LastMoment);
@@ -99,7 +104,7 @@ internal static class HttpServer
             rates.GlobalLimiter = PartitionedRateLimiter.Create<HttpContext, string>(context => Partition(context, limits.RequestsPerMinute));
             rates.OnRejected = RefuseAsync;
         });
-        services.AddRyzenLlm(settings)
+        return services.AddRyzenLlm(settings)
             .WithHttpTransport(http =>
             {
                 http.SessionMode = HttpServerSessionMode.StatefulForInitializeClients;
@@ -152,19 +157,22 @@ internal static class HttpServer
         app.UseMiddleware<OriginCheck>();
         app.UseRouting();
         app.UseCors();
-        app.UseMiddleware<BodyLimit>();
+        app.UseMiddleware<BodyCheck>();
         app.UseAuthentication();
         app.UseRateLimiter();
         app.UseAuthorization();
         app.Use(ScopeChallenge.CheckAsync);
         app.Use(RequestLifetime.FollowAsync);
-        var mcp = app.MapMcp(McpPath);
+        var callers = app.MapGroup("");
         if (settings.Server.Auth != "none")
         {
-            mcp.RequireAuthorization();
+            callers.RequireAuthorization();
         }
 
-        PageApi.Map(app, authorize: settings.Server.Auth != "none");
+        callers.MapMcp(McpPath);
+        callers.MapRyzenLlmMetrics(settings);
+        PageApi.Map(callers);
+        StatusPage.Map(app);
         Health.Map(app);
         app.Services.GetRequiredService<LiveMetrics>(); // counts from the start
     }

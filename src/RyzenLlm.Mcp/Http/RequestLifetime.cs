@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Http;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
+using RyzenLlm.Mcp.Hosting;
 
 namespace RyzenLlm.Mcp.Http;
 
@@ -24,6 +25,11 @@ internal static class RequestLifetime
     public static McpRequestHandler<CallToolRequestParams, CallToolResult> Call(McpRequestHandler<CallToolRequestParams, CallToolResult> next) =>
         async (context, cancel) =>
         {
+            if (CallTasks.Of(context) is not null)
+            {
+                return await next(context, cancel).ConfigureAwait(false); // meant to go on after its request was answered
+            }
+
             using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, Aborted.Value);
             return await next(context, either.Token).ConfigureAwait(false);
         };

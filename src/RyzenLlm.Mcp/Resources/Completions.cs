@@ -37,16 +37,17 @@ internal sealed class Completions(ModelLibrary library, ContextMemory memory)
         };
     }
 
-    private string[] Models(RequestContext<CompleteRequestParams> request)
-    {
-        memory.CallerOf(request).Require(Scopes.Models);
-        return [.. library.List().Select(m => m.Name).Order(StringComparer.OrdinalIgnoreCase)];
-    }
+    private string[] Models(RequestContext<CompleteRequestParams> request) => !memory.CallerOf(request).Allows(Scopes.Models) ? []
+        : [.. library.List().Select(m => m.Name).Order(StringComparer.OrdinalIgnoreCase)];
 
     private async Task<string[]> UnitsAsync(RequestContext<CompleteRequestParams> request, Func<Memory.Rsu, string> value, CancellationToken cancel)
     {
         var caller = memory.CallerOf(request);
-        caller.Require(Scopes.Recall);
+        if (!caller.Allows(Scopes.Recall))
+        {
+            return [];
+        }
+
         var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
         return await open.ListAsync(caller.Tenant, top: Units, cancellationToken: cancel).Select(value).Distinct().ToArrayAsync(cancel).ConfigureAwait(false);
     }

@@ -19,18 +19,14 @@ internal sealed class TextResource : McpServerResource
 
     /// <summary>A resource.</summary>
     /// <param name="address">What clients see.</param>
-    /// <param name="scope">What credentials must allow to read it (<see cref="Hosting.Scopes"/>).</param>
     /// <param name="read">Makes the text.</param>
     /// <param name="name">Passed to <paramref name="read"/> where the address is no template.</param>
-    public TextResource(ResourceTemplate address, string scope, ReadText read, string name = "")
+    public TextResource(ResourceTemplate address, ReadText read, string name = "")
     {
-        (ProtocolResourceTemplate, Scope, _read, _name) = (address, scope, read, name);
+        (ProtocolResourceTemplate, _read, _name) = (address, read, name);
         var brace = address.UriTemplate.IndexOf('{', StringComparison.Ordinal);
         _prefix = brace < 0 ? "" : address.UriTemplate[..brace];
     }
-
-    /// <summary>What credentials must allow to read it.</summary>
-    public string Scope { get; }
 
     /// <inheritdoc/>
     public override ResourceTemplate ProtocolResourceTemplate { get; }

@@ -59,8 +59,8 @@ public sealed record EngineSettings
     [AllowedValues("auto", "portable", "avx2", "avx512")]
     public string Kernels { get; init; } = "auto";
 
-    /// <summary>Element type of key/value caches.</summary>
-    [AllowedValues("f16", "f32")]
+    /// <summary>Element type of key/value caches; i8 takes half the memory of f16 and reads half the bytes per token.</summary>
+    [AllowedValues("f16", "f32", "i8")]
     public string KvType { get; init; } = "f16";
 
     /// <summary>
@@ -68,6 +68,13 @@ public sealed record EngineSettings
     /// </summary>
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";
+
+    /// <summary>
+    /// Ternary weights for decoding one token: inplace reads them where they lie in the file, lookup a copy at 1.6 bits, made at load; auto takes lookup
+    /// where all of them fit the caches. The text is the same.
+    /// </summary>
+    [AllowedValues("auto", "inplace", "lookup")]
+    public string TernaryLayout { get; init; } = "auto";
 
     /// <summary>
     /// Memory that models, sequences and kept states may take together: a size such as 6GB, or a share of what the machine or container allows. Whatever would

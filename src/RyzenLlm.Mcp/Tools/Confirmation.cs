@@ -31,8 +31,7 @@ internal sealed class Confirmation(TimeProvider clock)
             && responses.TryGetValue(Key, out var response)
             && _asked.Find(caller, state) == Subject(request, question))
         {
-            var said = response.Deserialize(InputResponse.ElicitResultJsonTypeInfo);
-            return said is { IsAccepted: true } && !(said.Content?.TryGetValue(Key, out var yes) is true && yes.ValueKind == JsonValueKind.False);
+            return IsYes(response);
         }
 
         throw new InputRequiredException(
@@ -48,6 +47,20 @@ internal sealed class Confirmation(TimeProvider clock)
                 }),
             },
             _asked.Add(caller, Subject(request, question)));
+    }
+
+    // Only a well-formed agreement counts; some clients agree without filling in the form.
+    private static bool IsYes(InputResponse response)
+    {
+        try
+        {
+            var said = response.Deserialize(InputResponse.ElicitResultJsonTypeInfo);
+            return said is { IsAccepted: true } && (said.Content?.TryGetValue(Key, out var yes) is not true || yes.ValueKind == JsonValueKind.True);
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
     }
 
     // The question names the number and the arguments name the things.

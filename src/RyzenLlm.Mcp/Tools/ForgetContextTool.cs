@@ -13,6 +13,7 @@ internal sealed class ForgetContextTool : McpServerTool
     private const int SampleCharacters = 80;
 
     private readonly ContextMemory _memory;
+    private readonly KeptStates _states;
     private readonly Confirmation _confirmation;
 
     private readonly TextListParameter _ids = new("ids", "These units: whole ids, or the first characters shown by recall-context.", 1000);
@@ -37,12 +38,12 @@ internal sealed class ForgetContextTool : McpServerTool
         [property: Description("Units that the conditions mean.")] long Matched,
         [property: Description("Units deleted.")] long Deleted,
         [property: Description("Units that the conditions still mean, counted after deleting; 0 proves that they are gone.")] long Remaining,
-        [property: Description("Saved model states deleted with them.")] int States,
+        [property: Description("Conversations of generate and saved model states deleted with them.")] int States,
         [property: Description("Where nothing was deleted, some of the units.")] ForgottenUnit[] Sample);
 
-    public ForgetContextTool(ContextMemory memory, TimeProvider clock)
+    public ForgetContextTool(ContextMemory memory, KeptStates states, TimeProvider clock)
     {
-        _memory = memory;
+        (_memory, _states) = (memory, states);
         _confirmation = new(clock);
         _parameters = [_ids, _session, _source, _scope, _since, _until, _expired, _everything, _dryRun, _confirm];
         ProtocolTool = new Tool
@@ -94,6 +95,7 @@ internal sealed class ForgetContextTool : McpServerTool
         if (!dryRun && !declined)
         {
             found = await ServerInstruments.ForgettingAsync(() => memory.ForgetAsync(caller.Tenant, asked with { DryRun = false }, cancellationToken)).ConfigureAwait(false);
+            found = found with { States = found.States + ForgetStates(caller, asked) };
         }
 
         var output = new ForgottenContext(
@@ -104,6 +106,10 @@ internal sealed class ForgetContextTool : McpServerTool
             StructuredContent = ToolJson.Element(output),
         };
     }
+
+    // Prompts with the forgotten text may have left states, whatever the condition was; conversations are named by everything and by session.
+    private int ForgetStates(Caller caller, ForgetRequest asked) =>
+        _states.Forget(caller.Tenant, asked.Everything ? null : asked.Session is { } session ? [session] : []);
 
     // The user decides where the client can ask; elsewhere the caller must name the number that it saw.
     private bool IsConfirmed(RequestContext<CallToolRequestParams> request, Caller caller, long confirm, ForgetResult found)

@@ -22,6 +22,8 @@ internal sealed class GenerateTool : McpServerTool
     private readonly TimeProvider _clock;
     private readonly LongTexts _texts;
     private readonly ServerActivity _activity;
+    private readonly TenantLimits _limits;
+    private readonly Conversations _conversations;
     private readonly Handles<Generation> _unfinished;
 
     private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer. Always needed, except with continue.", "");
@@ -46,7 +48,11 @@ internal sealed class GenerateTool : McpServerTool
     private readonly RememberParameter _remember = new(
         "memory", "true recalls what was stored on the prompt, puts it before the prompt and stores prompt and answer; the name of a scope does so on that shelf only.");
     private readonly NumberParameter<long> _memoryBudget;
-    private readonly TextParameter _session = new("session", "With memory: the conversation that the new turns belong to; one per server run if empty.", "", maxLength: 1000);
+    private readonly TextParameter _session = new(
+        "session",
+        "Name of a conversation, new or old: its earlier turns come before the prompt and cost nothing again. With memory, the turns are stored under it too.",
+        "",
+        maxLength: 1000);
     private readonly TextParameter _continue = new(
         "continue", "What continue_from of an answer said: goes on exactly where that one stopped. Beside it only deadline_seconds may be given.", "", maxLength: 100);
     private readonly ToolParameter[] _parameters;
@@ -59,7 +65,8 @@ internal sealed class GenerateTool : McpServerTool
         string StopReason,
         [property: Description("With stop_reason deadline: pass it as continue, and the next call goes on exactly there.")] string? ContinueFrom,
         [property: Description("Resource with the whole text, where that is too long for an answer.")] string? TextUri,
-        [property: Description("Tokens of the prompt, chat form included.")] int PromptTokens,
+        [property: Description("Tokens of the prompt, chat form and earlier turns of the session included.")] int PromptTokens,
+        [property: Description("How many of them were known from earlier calls and cost nothing.")] int ReusedTokens,
         [property: Description("Tokens generated.")] int CompletionTokens,
         double PromptTokensPerSecond,
         double DecodeTokensPerSecond,
@@ -69,9 +76,11 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
     public GenerateTool(
-        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, TimeProvider clock, LongTexts texts, ServerActivity activity)
+        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, Conversations conversations, TimeProvider clock, LongTexts texts,
+        ServerActivity activity, TenantLimits limits)
     {
-        (_settings, _library, _models, _memory, _clock, _texts, _activity) = (settings, library, models, memory, clock, texts, activity);
+        (_settings, _library, _models, _memory, _conversations) = (settings, library, models, memory, conversations);
+        (_clock, _texts, _activity, _limits) = (clock, texts, activity, limits);
         _unfinished = new(clock, TimeSpan.FromMinutes(30), perTenant: 64);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
@@ -96,7 +105,8 @@ internal sealed class GenerateTool : McpServerTool
             Description =
                 "Generates text with a small language model on this computer, offline. Returns the text, why it stopped "
                 + "(stop, eos, length, deadline) and the speed. Answers within deadline_seconds with what there is; then continue goes on from there. "
-                + "Same arguments and seed, same text. With memory it recalls earlier context on the prompt and stores the new turns.",
+                + "Same arguments and seed, same text. With session it goes on with that conversation: give only the new prompt. "
+                + "With memory it recalls earlier context on the prompt and stores the new turns.",
             InputSchema = ToolArguments.Schema(_parameters),
             OutputSchema = ToolJson.Schema<GeneratedText>(),
             Annotations = new ToolAnnotations { ReadOnlyHint = false, DestructiveHint = false, IdempotentHint = false, OpenWorldHint = false },
@@ -114,21 +124,25 @@ internal sealed class GenerateTool : McpServerTool
     {
         var arguments = ToolArguments.Read(_parameters, request.Params?.Arguments);
         var caller = _memory.CallerOf(request);
+        _limits.CheckTokens(caller.Tenant);
         var isTask = CallTasks.Of(request) is not null;
         var generation = arguments.GetOptional(_continue) is { } handle ? Unfinished(caller, handle, arguments, isTask) : Begin(arguments, caller, isTask);
+        using var conversation = await EnterAsync(caller, generation, cancellationToken).ConfigureAwait(false);
+        generation = conversation is null || generation.Asked.From is not null ? generation : generation with { Asked = conversation.Ask(generation.Asked) };
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var progress = new GenerationProgress(generation.Asked.MaxTokens, generation.Tokens);
         var reporting = ReportAsync(request, progress, stopping.Token);
         GenerationResult result;
         try
         {
-            result = await RunAsync(generation, progress, cancellationToken).ConfigureAwait(false);
+            (generation, result) = await RunAsync(generation, conversation, progress, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
             // No progress may follow the result: the client has forgotten the token by then.
             await stopping.CancelAsync().ConfigureAwait(false);
             await reporting.ConfigureAwait(false);
+            _limits.Charge(caller.Tenant, progress.Tokens); // also where the answer is not wanted any more
         }
 
         _activity.Answered(result);
@@ -141,6 +155,25 @@ internal sealed class GenerateTool : McpServerTool
         return Answer(caller, generation, result);
     }
 
+    private async Task<Conversations.Conversation?> EnterAsync(Caller caller, Generation generation, CancellationToken cancel)
+    {
+        if (generation.Session is not { } session)
+        {
+            return null;
+        }
+
+        using var deadline = new CancellationTokenSource(generation.Asked.Deadline, _clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, deadline.Token);
+        try
+        {
+            return await _conversations.EnterAsync(caller, session, either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            throw new ArgumentException($"Another call of session {session} is not answered yet: wait for its answer, or use another session.");
+        }
+    }
+
     private Generation Begin(ToolArguments arguments, Caller caller, bool isTask)
     {
         if (arguments.Get(_prompt) is not { Length: > 0 } prompt)
@@ -151,7 +184,7 @@ internal sealed class GenerateTool : McpServerTool
         var entry = _library.Resolve(arguments.Get(_model), caller);
         var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation, caller);
-        return new(entry, drafting, asked, prompt, Memory(arguments, caller));
+        return new(entry, drafting, asked, prompt, Memory(arguments, caller), arguments.GetOptional(_session));
     }
 
     private Generation Unfinished(Caller caller, string handle, ToolArguments arguments, bool isTask)
@@ -163,6 +196,11 @@ internal sealed class GenerateTool : McpServerTool
 
         var generation = _unfinished.Find(caller, handle)
             ?? throw new ArgumentException("There is nothing to continue under this name: it is wrong or older than 30 minutes. Call generate with the prompt again.");
+        if (generation.Memory is not null)
+        {
+            RequireMemory(caller);
+        }
+
         if (!generation.IsCurrent)
         {
             throw new ArgumentException($"The file of {generation.Model.Name} has changed since, so its text cannot be continued: call generate with the prompt again.");
@@ -171,16 +209,28 @@ internal sealed class GenerateTool : McpServerTool
         return generation with { Asked = generation.Asked with { Deadline = Deadline(arguments, isTask) } };
     }
 
-    private GenerationMemory? Memory(ToolArguments arguments, Caller caller) => arguments.Get(_remember) switch
+    private GenerationMemory? Memory(ToolArguments arguments, Caller caller)
     {
-        RememberParameter.Off => null,
-        var scope => new(
+        var scope = arguments.Get(_remember);
+        if (scope == RememberParameter.Off)
+        {
+            return null;
+        }
+
+        RequireMemory(caller);
+        return new(
             _memory,
             caller,
             scope == RememberParameter.All ? null : scope,
-            arguments.GetOptional(_session) ?? _memory.Session,
-            (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget)),
-    };
+            arguments.GetOptional(_session),
+            (int)Math.Min(arguments.Get(_memoryBudget), _settings.Memory.MaximumBudget));
+    }
+
+    private static void RequireMemory(Caller caller)
+    {
+        caller.Require(Scopes.Recall);
+        caller.Require(Scopes.Store);
+    }
 
     // Nobody waits for the answer of a task, so only a deadline that was asked for ends it early.
     private TimeSpan Deadline(ToolArguments arguments, bool isTask) =>
@@ -210,7 +260,8 @@ internal sealed class GenerateTool : McpServerTool
     }
 
     // The deadline covers loading the model too: a first call of a large one answers in time, and the loading goes on for the next call.
-    private async Task<GenerationResult> RunAsync(Generation generation, GenerationProgress progress, CancellationToken cancel)
+    private async Task<(Generation Generation, GenerationResult Result)> RunAsync(
+        Generation generation, Conversations.Conversation? conversation, GenerationProgress progress, CancellationToken cancel)
     {
         var began = _clock.GetTimestamp();
         var asked = generation.Asked;
@@ -223,7 +274,7 @@ internal sealed class GenerateTool : McpServerTool
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
-            return new() { Text = "", FinishReason = FinishReason.Deadline, Stop = asked.From };
+            return (generation, new() { Text = "", FinishReason = FinishReason.Deadline, Stop = asked.From });
         }
 
         using (lease)
@@ -232,6 +283,12 @@ internal sealed class GenerateTool : McpServerTool
             if (generation.Memory is { } memory && asked.From is null)
             {
                 asked = await memory.AddPackAsync(asked, lease.Scheduler.Model, cancel).ConfigureAwait(false);
+                generation = generation with { Asked = generation.Asked with { Turns = asked.Turns } };
+            }
+
+            if (conversation is not null)
+            {
+                asked = asked with { Reuse = StateReuse.Disk, Said = conversation.SaidIn(lease.Scheduler.Model.Tokenizer) };
             }
 
             if (generation.Draft is { } draft)
@@ -242,7 +299,8 @@ internal sealed class GenerateTool : McpServerTool
             var left = asked.Deadline - _clock.GetElapsedTime(began);
             asked = asked with { Deadline = left > TimeSpan.Zero ? left : TimeSpan.Zero };
             var result = await lease.Scheduler.GenerateAsync(asked, progress.Take, cancel).ConfigureAwait(false);
-            return result.FinishReason == FinishReason.Deadline ? result with { Stop = result.Stop ?? asked.From } : result;
+            conversation?.Keep(asked.Turns, generation.Written, result, lease.Scheduler.Model.Tokenizer!);
+            return (generation, result.FinishReason == FinishReason.Deadline ? result with { Stop = result.Stop ?? asked.From } : result);
         }
     }
 
@@ -280,7 +338,7 @@ internal sealed class GenerateTool : McpServerTool
     private CallToolResult Answer(Caller caller, Generation generation, GenerationResult result)
     {
         var handle = result.FinishReason == FinishReason.Deadline
-            ? _unfinished.Add(caller, generation with { Asked = generation.Asked with { From = result.Stop } })
+            ? _unfinished.Add(caller, generation with { Asked = generation.Asked with { From = result.Stop }, Written = generation.Written + result.Text })
             : null;
         var link = _texts.LinkTo(caller, result.Text, $"Text of {generation.Model.Name}");
         var text = link is null ? result.Text : LongTexts.Beginning(result.Text);
@@ -291,6 +349,7 @@ internal sealed class GenerateTool : McpServerTool
             handle,
             link?.Uri,
             result.PromptTokens,
+            result.ReusedTokens,
             result.GeneratedTokens,
             Math.Round(result.PromptTokensPerSecond, 2),
             Math.Round(result.DecodeTokensPerSecond, 2),

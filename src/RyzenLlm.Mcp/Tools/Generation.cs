@@ -9,8 +9,12 @@ namespace RyzenLlm.Mcp.Tools;
 /// <param name="Asked">What is asked for, and where the call before stopped.</param>
 /// <param name="Prompt">The prompt as it was given.</param>
 /// <param name="Memory">What is remembered, or null.</param>
-internal sealed record Generation(ModelEntry Model, ModelEntry? Draft, GenerationRequest Asked, string Prompt, GenerationMemory? Memory)
+/// <param name="Session">Conversation that it is a turn of, or null.</param>
+internal sealed record Generation(ModelEntry Model, ModelEntry? Draft, GenerationRequest Asked, string Prompt, GenerationMemory? Memory, string? Session)
 {
+    /// <summary>What earlier calls wrote.</summary>
+    public string Written { get; init; } = "";
+
     // Copies made with "with" keep the stamp of the first call.
     private readonly (long Bytes, DateTime Written) _stamp = StampOf(Model);
 

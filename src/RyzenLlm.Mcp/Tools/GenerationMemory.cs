@@ -13,9 +13,9 @@ namespace RyzenLlm.Mcp.Tools;
 /// <param name="memory">The memory.</param>
 /// <param name="caller">Whose memory.</param>
 /// <param name="scope">Shelf to read and write; null reads all and writes the usual one.</param>
-/// <param name="session">Conversation that the new turns belong to.</param>
+/// <param name="session">Conversation that is continued and that the new turns belong to; null for that of this run of the server, which is not continued.</param>
 /// <param name="budget">Tokens of recalled text at most.</param>
-internal sealed class GenerationMemory(ContextMemory memory, Caller caller, string? scope, string session, int budget)
+internal sealed class GenerationMemory(ContextMemory memory, Caller caller, string? scope, string? session, int budget)
 {
     /// <summary>A pack smaller than this holds nothing but its own frame.</summary>
     private const int SmallestPack = 64;
@@ -97,12 +97,12 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
 
         try
         {
-            var said = new Utterance { Text = answer, Speaker = "assistant", Source = $"model:{model}" };
+            var said = new Utterance { Text = answer, Speaker = "assistant", Source = $"model:{model}", State = session };
             var open = await memory.OpenAsync(cancel).ConfigureAwait(false);
             var turns = new StoreRequest
             {
-                Items = _promptStored ? [said] : [new Utterance { Text = prompt, Speaker = "user" }, said],
-                Session = session,
+                Items = _promptStored ? [said] : [new Utterance { Text = prompt, Speaker = "user", State = session }, said],
+                Session = session ?? memory.Session,
                 Scope = scope ?? "private",
             };
             await ServerInstruments.StoringAsync(() => open.StoreAsync(caller.Tenant, turns, cancel)).ConfigureAwait(false);

@@ -14,6 +14,9 @@ internal sealed class GenerationProgress(int maxTokens, int earlier)
     private long _firstToken;
     private float _reported;
 
+    /// <summary>Tokens that this call generated so far.</summary>
+    public int Tokens => Volatile.Read(ref _tokens);
+
     /// <summary>The model is in memory.</summary>
     public void Loaded(Scheduler scheduler) => _scheduler = scheduler;
 

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using ModelContextProtocol;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
 using RyzenLlm.Mcp.Hosting;
@@ -6,7 +7,7 @@ using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Tools;
 
-/// <summary>Tools that the credentials of a request do not allow are neither listed nor called.</summary>
+/// <summary>Tools and resources that the credentials of a request do not allow are neither listed nor called nor read.</summary>
 internal static class ToolAccess
 {
     /// <summary>Leaves out of a list what its reader may not call.</summary>
@@ -31,6 +32,27 @@ internal static class ToolAccess
             }
 
             return await next(context, cancel).ConfigureAwait(false);
+        };
+
+    /// <summary>Refuses to read what the caller may not read.</summary>
+    public static McpRequestHandler<ReadResourceRequestParams, ReadResourceResult> Read(McpRequestHandler<ReadResourceRequestParams, ReadResourceResult> next) =>
+        (context, cancel) =>
+        {
+            var scope = Scopes.OfResource(context.Params?.Uri ?? "");
+            return CallerOf(context).Allows(scope)
+                ? next(context, cancel)
+                : throw new McpProtocolException(new MissingScopeException(scope ?? string.Join(' ', Scopes.All)).Message, McpErrorCode.InvalidRequest);
+        };
+
+    /// <summary>Leaves out of a list what its reader may not read.</summary>
+    public static McpRequestHandler<ListResourcesRequestParams, ListResourcesResult> ListResources(
+        McpRequestHandler<ListResourcesRequestParams, ListResourcesResult> next) =>
+        async (context, cancel) =>
+        {
+            var result = await next(context, cancel).ConfigureAwait(false);
+            var caller = CallerOf(context);
+            result.Resources = [.. result.Resources.Where(resource => caller.Allows(Scopes.OfResource(resource.Uri)))];
+            return result;
         };
 
     /// <summary>Refuses a call beyond those that a tenant may have in work at once.</summary>

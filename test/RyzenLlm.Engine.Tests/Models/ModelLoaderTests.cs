@@ -86,9 +86,9 @@ public class ModelLoaderTests
     [Test]
     public void UnknownRopeScalingIsRefused()
     {
-        var path = Golden.Open("bitnet-old-tq2_0").ModelPath.Rewrite(_folder.Path("yarn.gguf"), writer => writer.Set("bitnet.rope.scaling.type", "yarn"));
+        var path = Golden.Open("bitnet-old-tq2_0").ModelPath.Rewrite(_folder.Path("longrope.gguf"), writer => writer.Set("bitnet.rope.scaling.type", "longrope"));
 
-        Assert.That(() => ModelLoader.Load(path, OneThread), Throws.TypeOf<ModelFormatException>().With.Message.Contains("'yarn'"));
+        Assert.That(() => ModelLoader.Load(path, OneThread), Throws.TypeOf<ModelFormatException>().With.Message.Contains("'longrope'"));
     }
 
     [Test]

@@ -10,6 +10,11 @@ namespace RyzenLlm.Engine.Tests.Reuse;
 /// <summary>Files of kept states: private, atomic, bounded, and trusted only when they are what their names say.</summary>
 public class StateFolderTests
 {
+    private const int PromptTokens = 40;
+
+    // So that one state is kept, that of the whole prompt.
+    private static readonly ReuseOptions WholePrompts = new(Shortest: PromptTokens);
+
     private LanguageModel _model = null!;
     private TemporaryFolder _folder = null!;
     private string _root = null!;
@@ -79,6 +84,21 @@ public class StateFolderTests
     }
 
     [Test]
+    public void AConversationLeavesTheEndsOfItsLastTurn()
+    {
+        var random = new Random(1);
+        using var files = new StateFolder(_root, 1 << 30);
+        int[] said = Prompt(1);
+        for (var turn = 0; turn < 4; turn++)
+        {
+            using var states = new PrefixStates(_model, Talk.Options, null, files);
+            said = [.. Talk.Answer(states, _model, "ann", said, 3, persist: true).Tokens, .. Talk.Tokens(random, 5)];
+        }
+
+        Assert.That(Names(), Has.Length.EqualTo(2));
+    }
+
+    [Test]
     public void WhatACrashLeavesIsNeverRead()
     {
         Keep(1);
@@ -141,21 +161,21 @@ public class StateFolderTests
         Assert.That(log.Written, Has.Some.Contains("delete the folder"));
     }
 
-    private static int[] Prompt(int seed) => Talk.Tokens(new Random(seed), 40);
+    private static int[] Prompt(int seed) => Talk.Tokens(new Random(seed), PromptTokens);
 
     private string[] Names() => [.. Directory.EnumerateFiles(_root, "*.state", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
 
     private void Keep(int seed, long limit = 1 << 30, ILogger? log = null)
     {
         using var files = new StateFolder(_root, limit, log);
-        using var states = new PrefixStates(_model, Talk.Options, null, files);
+        using var states = new PrefixStates(_model, WholePrompts, null, files);
         Talk.Answer(states, _model, "ann", Prompt(seed), 1, persist: true);
     }
 
     private int Reused(int seed, ILogger? log = null)
     {
         using var files = new StateFolder(_root, 1 << 30, log);
-        using var states = new PrefixStates(_model, Talk.Options, null, files);
+        using var states = new PrefixStates(_model, WholePrompts, null, files);
         return Talk.Answer(states, _model, "ann", [.. Prompt(seed), 5], 1).Reused;
     }
 

@@ -83,6 +83,21 @@ public sealed unsafe class AttentionTests(string path)
         Assert.That(output.ToArray(), Has.All.Matches<float>(v => Math.Abs(v) <= 1.001f));
     }
 
+    [Test]
+    public void ToCache_I8_IsWithinHalfAStepOfTheLargest([Values(8, 24, 128)] int n, [Values(0f, 1e-42f, 1f, 3e5f)] float size)
+    {
+        using var x = Data.Uniform(n, n, -size, size);
+        var cached = stackalloc byte[n + 4];
+        Paths.Get(path).ToCache(x.Pointer, n, KvType.I8, cached);
+        var scale = *(float*)(cached + n);
+        var largest = x.ToArray().Max(Math.Abs);
+        Assert.That(scale, Is.EqualTo(largest / 127));
+        for (var d = 0; d < n; d++)
+        {
+            Assert.That(((sbyte*)cached)[d] * (double)scale, Is.EqualTo(x[d]).Within(size < 1e-30f ? largest : (0.5001 * scale)), $"element {d}");
+        }
+    }
+
     /// <summary>One layer of a paged cache, uniform in [-1, 1].</summary>
     private sealed class Cache : IDisposable
     {
@@ -97,34 +112,32 @@ public sealed unsafe class AttentionTests(string path)
             var random = new Random(seed);
             _table = (byte**)NativeMemory.Alloc((nuint)(blocks * sizeof(byte*)));
             _blocks = new NativeBuffer<byte>[blocks];
+            var vector = stackalloc float[headSize];
             for (var b = 0; b < blocks; b++)
             {
-                _blocks[b] = new(2L * Values * Bytes);
+                _blocks[b] = new(2L * Vectors * Bytes);
                 _table[b] = _blocks[b].Pointer;
-                for (var i = 0; i < 2 * Values; i++)
+                for (var i = 0; i < 2 * Vectors; i++)
                 {
-                    var v = (random.NextSingle() * 2) - 1;
-                    if (type == KvType.F16)
+                    for (var d = 0; d < headSize; d++)
                     {
-                        ((Half*)_table[b])[i] = (Half)v;
+                        vector[d] = (random.NextSingle() * 2) - 1;
                     }
-                    else
-                    {
-                        ((float*)_table[b])[i] = v;
-                    }
+
+                    KernelSet.Portable.ToCache(vector, headSize, type, _table[b] + (i * Bytes));
                 }
             }
         }
 
-        private int Values => KvHeads * KvView.BlockPositions * _headSize;
+        private static int Vectors => KvHeads * KvView.BlockPositions;
 
-        private int Bytes => _type == KvType.F16 ? 2 : 4;
+        private int Bytes => KvView.VectorBytes(_type, _headSize);
 
         public KvView Chain(int count) => new()
         {
             Blocks = _table,
             KeyOffset = 0,
-            ValueOffset = (long)Values * Bytes,
+            ValueOffset = (long)Vectors * Bytes,
             Type = _type,
             KvHeads = KvHeads,
             HeadSize = _headSize,
@@ -133,7 +146,7 @@ public sealed unsafe class AttentionTests(string path)
 
         public double Key(int p, int head, int d) => Read(p, head, d, 0);
 
-        public double Value(int p, int head, int d) => Read(p, head, d, Values);
+        public double Value(int p, int head, int d) => Read(p, head, d, 1);
 
         public void CopyPosition(int to, Cache from, int position)
         {
@@ -141,7 +154,7 @@ public sealed unsafe class AttentionTests(string path)
             {
                 for (var head = 0; head < KvHeads; head++)
                 {
-                    Buffer.MemoryCopy(from.Address(position, head, part), Address(to, head, part), _headSize * Bytes, _headSize * Bytes);
+                    Buffer.MemoryCopy(from.Address(position, head, part), Address(to, head, part), Bytes, Bytes);
                 }
             }
         }
@@ -156,14 +169,18 @@ public sealed unsafe class AttentionTests(string path)
             NativeMemory.Free(_table);
         }
 
-        private double Read(int p, int head, int d, int offset)
+        private double Read(int p, int head, int d, int part)
         {
-            var at = offset + (((head * KvView.BlockPositions) + (p % KvView.BlockPositions)) * _headSize) + d;
-            var block = _table[p / KvView.BlockPositions];
-            return _type == KvType.F16 ? (double)((Half*)block)[at] : ((float*)block)[at];
+            var vector = Address(p, head, part);
+            return _type switch
+            {
+                KvType.F16 => (double)((Half*)vector)[d],
+                KvType.I8 => ((sbyte*)vector)[d] * (double)*(float*)(vector + _headSize),
+                _ => ((float*)vector)[d],
+            };
         }
 
         private byte* Address(int p, int head, int part) =>
-            _table[p / KvView.BlockPositions] + (((part * (long)Values) + (((head * KvView.BlockPositions) + (p % KvView.BlockPositions)) * _headSize)) * Bytes);
+            _table[p / KvView.BlockPositions] + (((part * Vectors) + (head * KvView.BlockPositions) + (p % KvView.BlockPositions)) * (long)Bytes);
     }
 }

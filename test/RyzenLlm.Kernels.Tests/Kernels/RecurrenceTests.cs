@@ -20,7 +20,9 @@ public sealed unsafe class RecurrenceTests(string path)
         using var state = Data.Uniform(4, (taps - 1) * n);
         using var next = new Data.Operand((taps - 1) * n);
         using var y = new Data.Operand(n);
-        kernels.ConvolveStep(state.Pointer, next.Pointer, u.Pointer, w.Pointer, bias.Pointer, taps, n, y.Pointer);
+        var split = n / 3;
+        kernels.ConvolveStep(state.Pointer, next.Pointer, u.Pointer, w.Pointer, bias.Pointer, taps, n, split, n, y.Pointer);
+        kernels.ConvolveStep(state.Pointer, next.Pointer, u.Pointer, w.Pointer, bias.Pointer, taps, n, 0, split, y.Pointer);
         for (var i = 0; i < n; i++)
         {
             var sum = (double)bias[i];
@@ -37,7 +39,7 @@ public sealed unsafe class RecurrenceTests(string path)
             Assert.That(y[i], Is.EqualTo(sum / (1 + Math.Exp(-sum))).Within(1e-6));
         }
 
-        CheckInPlace(state, next, y, (i, o, to) => kernels.ConvolveStep(i, o, u.Pointer, w.Pointer, bias.Pointer, taps, n, to));
+        CheckInPlace(state, next, y, (i, o, to) => kernels.ConvolveStep(i, o, u.Pointer, w.Pointer, bias.Pointer, taps, n, 0, n, to));
     }
 
     [Test]

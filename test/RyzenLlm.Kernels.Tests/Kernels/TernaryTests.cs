@@ -73,7 +73,7 @@ public sealed unsafe class TernaryTests(string path)
         const int K = 768, Rows = 131;
         var random = new Random(8);
         var w = Matrix(type, Rows, K, random, Fill.Random, out _);
-        foreach (var n in (int[])[.. Enumerable.Range(1, 17), 24, 25, 31, 129, 150])
+        foreach (var n in (int[])[.. Enumerable.Range(1, 17), 24, 25, 31, 129, 150, 257])
         {
             var x = Activations(random, n, K, Fill.Random).Select(v => v * 0.0173f).ToArray();
             using var q = new QuantizedRows(n, K);

@@ -201,6 +201,25 @@ public sealed class VerbTests
     }
 
     [Test]
+    public async Task ASessionGoesOnInTheNextRunOfTheProgram()
+    {
+        var folder = Directory.CreateTempSubdirectory("ryzenllm-cli-session-").FullName;
+        try
+        {
+            string[] arguments = ["generate", "--model", "rwkv7-f32", "--max-tokens", "8", "--json", "--session", "talk", "--set", $"States:Folder={folder}"];
+            var first = await Json([.. arguments, "The state of the machine, in all its parts and pieces, and of all that belongs to it?"]);
+            var second = await Json([.. arguments, "And now?"]);
+            Assert.That(first.GetProperty("reused_tokens").GetInt32(), Is.Zero);
+            Assert.That(second.GetProperty("prompt_tokens").GetInt32(), Is.GreaterThan(first.GetProperty("prompt_tokens").GetInt32()));
+            Assert.That(second.GetProperty("reused_tokens").GetInt32(), Is.GreaterThanOrEqualTo(first.GetProperty("prompt_tokens").GetInt32() - 1));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Test]
     public async Task AModelDraftsForAnotherOfTheSameVocabularyOnly()
     {
         string[] arguments = ["generate", "--max-tokens", "12", "--json", "--model", "tales-bitnet", "Once upon a time"];

@@ -30,6 +30,7 @@ public sealed class SurfaceTests(string era, bool sse)
         string first;
         await using (var client = await _program.ConnectAsync(era, sse: sse))
         {
+            await CallAsync(client, "generate", new() { ["prompt"] = "The", ["model"] = "endless", ["max_tokens"] = 1, ["deadline_seconds"] = 600 }); // loads the model
             var part = await CallAsync(client, "generate", new() { ["prompt"] = "The wheel", ["model"] = "endless", ["max_tokens"] = 1500, ["deadline_seconds"] = 0.1 });
             (handle, first) = (part.GetProperty("continue_from").GetString()!, part.GetProperty("text").GetString()!);
         }
@@ -64,9 +65,9 @@ public sealed class SurfaceTests(string era, bool sse)
             Assert.That(async () => await client.ReadResourceAsync(uri), Throws.InstanceOf<McpException>(), uri);
         }
 
-        Assert.That(
-            async () => await writer.CompleteAsync(new ResourceTemplateReference { Uri = "rsu://{id}" }, "id", ""),
-            Throws.InstanceOf<McpProtocolException>().With.Message.Contains("scope 'recall'"));
+        var units = new ResourceTemplateReference { Uri = "rsu://{id}" };
+        Assert.That((await reader.CompleteAsync(units, "id", "")).Completion.Values, Is.Not.Empty);
+        Assert.That((await writer.CompleteAsync(units, "id", "")).Completion.Values, Is.Empty);
     }
 
     [Test]
@@ -114,6 +115,38 @@ public sealed class SurfaceTests(string era, bool sse)
         {
             Capabilities = new() { Extensions = new Dictionary<string, object> { [CallTasks.Extension] = new JsonObject() } },
         });
+    }
+
+    [Test]
+    public async Task ListenersAreToldOfModelsThatComeAndGo()
+    {
+        var folder = Directory.CreateTempSubdirectory("ryzenllm-listen-").FullName;
+        await using var program = await HttpProgram.StartAsync($"Models:Folders:1={folder}");
+        await using var client = await program.ConnectAsync(era, sse: sse);
+        var (told, begun) = (new SemaphoreSlim(0), new TaskCompletionSource());
+        await using var heard = client.RegisterNotificationHandler(NotificationMethods.ResourceListChangedNotification, (_, _) =>
+        {
+            told.Release();
+            return ValueTask.CompletedTask;
+        });
+        if (era == "2026-07-28")
+        {
+            await using var acknowledged = client.RegisterNotificationHandler(NotificationMethods.SubscriptionsAcknowledgedNotification, (_, _) =>
+            {
+                begun.TrySetResult();
+                return ValueTask.CompletedTask;
+            });
+            _ = client.SendRequestAsync<SubscriptionsListenRequestParams, EmptyResult>(
+                RequestMethods.SubscriptionsListen, new() { Notifications = new() { ResourcesListChanged = true } }).AsTask();
+            await begun.Task.WaitAsync(TimeSpan.FromMinutes(1));
+        }
+
+        File.Copy(Path.Combine(Repository.Models, "mamba-f32.gguf"), Path.Combine(folder, "new.gguf"));
+        Assert.That(await told.WaitAsync(TimeSpan.FromMinutes(1)), Is.True, "come");
+        Assert.That((await client.ListResourcesAsync()).Select(r => r.Uri), Has.Member("model://new"));
+        Directory.Delete(folder, recursive: true);
+        Assert.That(await told.WaitAsync(TimeSpan.FromMinutes(1)), Is.True, "gone");
+        Assert.That((await client.ListResourcesAsync()).Select(r => r.Uri), Has.No.Member("model://new"));
     }
 
     private static async Task<JsonNode> SendAsync(McpClient client, string method, JsonObject parameters) =>

@@ -28,6 +28,7 @@ internal sealed class InProcessServer : IAsyncDisposable
         {
             Models = new() { Default = "mamba-f32" },
             Engine = new() { Threads = 1 },
+            States = new() { Folder = Path.Combine(Path.GetDirectoryName(Repository.ScratchMemory)!, "states") },
             Memory = new() { Store = $"sqlite:{Repository.ScratchMemory}" },
             Server = new() { ProgressSeconds = 0.001 },
         };

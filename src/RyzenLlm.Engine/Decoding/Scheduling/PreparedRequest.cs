@@ -9,6 +9,7 @@ namespace RyzenLlm.Engine.Decoding.Scheduling;
 /// <param name="Request">The request.</param>
 /// <param name="Tokens">Prompt, template included, and what an earlier call generated.</param>
 /// <param name="PromptTokens">How many of them are the prompt.</param>
+/// <param name="Instruction">Tokens at its beginning that the next request with the same instruction has too; 0 without one.</param>
 /// <param name="Sampler">Chooses its tokens.</param>
 /// <param name="EndTokens">Tokens that end its text.</param>
 /// <param name="Stops">Finds its stop texts.</param>
@@ -17,6 +18,7 @@ internal sealed record PreparedRequest(
     GenerationRequest Request,
     int[] Tokens,
     int PromptTokens,
+    int Instruction,
     Sampler Sampler,
     IReadOnlySet<int> EndTokens,
     StopMatcher Stops,
@@ -34,15 +36,20 @@ internal sealed record PreparedRequest(
         }
 
         var template = request.Template ?? ChatTemplate.For(model.Info.Architecture, model.Info.ChatTemplate, tokenizer);
-        var tokens = request.From?.Tokens ?? tokenizer.Encode(template.Render(request.Turns));
+        var tokens = request.From?.Tokens ?? tokenizer.Continue(template.Render(request.Turns), request.Said);
         Decoder.CheckPrompt(model.Info, tokens.Length);
         return new(
             request,
             tokens,
             request.From?.PromptTokens ?? tokens.Length,
+            model.Info.IsRecurrent && request.Reuse != StateReuse.Off ? InstructionOf(tokenizer, template, request.Turns, tokens) : 0,
             new(request.Sampling, tokenizer.VocabularySize),
             template.EndTokens(tokenizer),
             request.Constraint is null ? new([.. request.Stop, .. template.StopStrings]) : new([]),
             request.Constraint is { } wanted ? constraints[wanted] : null);
     }
+
+    // A transformer's state is cut back wherever prompts part; a recurrent one must be kept at the place.
+    private static int InstructionOf(ITokenizer tokenizer, ChatTemplate template, IReadOnlyList<ChatTurn> turns, int[] prompt) =>
+        turns is [{ Role: "system" } instruction, _, ..] ? tokenizer.Encode(template.Render([instruction, new("user", "")])).AsSpan().CommonPrefixLength(prompt) : 0;
 }

@@ -1,11 +1,14 @@
+using RyzenLlm.Engine.Sessions.Reuse;
+
 namespace RyzenLlm.Engine.Decoding.Scheduling;
 
 /// <summary>A request that runs.</summary>
 /// <param name="ticket">The request.</param>
 /// <param name="tenant">Whose it is.</param>
+/// <param name="state">Its session, and what is kept of it.</param>
 /// <param name="generator">Its text.</param>
 /// <param name="started">When it was taken up.</param>
-internal sealed class Sequence(Ticket ticket, Tenant tenant, TextGenerator generator, long started)
+internal sealed class Sequence(Ticket ticket, Tenant tenant, PrefixReuse state, TextGenerator generator, long started)
 {
     // So many tokens at once, known beforehand since a constraint forced them, are no more than a drafted tree.
     private const int MostForced = 4;
@@ -15,6 +18,12 @@ internal sealed class Sequence(Ticket ticket, Tenant tenant, TextGenerator gener
 
     /// <summary>Whose it is.</summary>
     public Tenant Tenant { get; } = tenant;
+
+    /// <summary>Its session, and what is kept of it.</summary>
+    public PrefixReuse State { get; } = state;
+
+    /// <summary>Whether the state of its prompt was offered to others.</summary>
+    public bool PromptKept { get; set; }
 
     /// <summary>Its text.</summary>
     public TextGenerator Generator { get; } = generator;

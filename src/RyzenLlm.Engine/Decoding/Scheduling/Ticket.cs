@@ -49,6 +49,9 @@ internal sealed class Ticket : IDisposable
         set => Volatile.Write(ref _prepared, value);
     }
 
+    /// <summary>Memory that is reserved for it until it is answered, or null.</summary>
+    public IDisposable? Memory { get; set; }
+
     /// <summary>The answer.</summary>
     public Task<GenerationResult> Result => _answer.Task;
 
@@ -94,6 +97,7 @@ internal sealed class Ticket : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        Memory?.Dispose();
         _registration.Dispose();
         _ended.Dispose();
         _deadline.Dispose();

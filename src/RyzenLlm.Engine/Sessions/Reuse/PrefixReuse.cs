@@ -7,11 +7,12 @@ public sealed class PrefixReuse : IDisposable
 {
     private readonly PrefixStates _states;
     private readonly TenantStates? _tenant;
+    private readonly int _promptEnd;
     private readonly bool _persist;
 
-    internal PrefixReuse(PrefixStates states, TenantStates? tenant, Session session, int[] marks, bool persist)
+    internal PrefixReuse(PrefixStates states, TenantStates? tenant, Session session, int promptEnd, int[] marks, bool persist)
     {
-        (_states, _tenant, _persist) = (states, tenant, persist);
+        (_states, _tenant, _promptEnd, _persist) = (states, tenant, promptEnd, persist);
         Session = session;
         ReusedTokens = session.Position;
         Marks = marks;
@@ -52,6 +53,12 @@ public sealed class PrefixReuse : IDisposable
     public void Keep(ReadOnlySpan<int> tokens)
     {
         KeepPrompt(tokens);
+        if (_persist && _promptEnd <= Session.Position && Session.CanRewind(_promptEnd))
+        {
+            // The next turn may not repeat the answer to the letter (a template trims it, a stop text was cut off): then it goes on from the end of the prompt.
+            _states.Keep(_tenant, tokens[.._promptEnd], Session, persist: true);
+        }
+
         if (!Session.HasPendingTree)
         {
             _states.Keep(_tenant, tokens[..Session.Position], Session, _persist);

@@ -40,9 +40,17 @@ public sealed class PrefixStates : IDisposable
     {
         (_model, _options) = (model, options);
         _budget = budget ?? MemoryBudget.Unlimited;
-        _registration = _budget.OnShortage(EvictionOrder.States, Evict);
+        _registration = _budget.OnShortage(EvictionOrder.States, bytes =>
+        {
+            var freed = Evict(bytes);
+            Dropped?.Invoke();
+            return freed;
+        });
         _files = folder is null ? null : new(folder, model);
     }
+
+    /// <summary>Called when memory waits for <see cref="Collect"/> since it is short; from any thread.</summary>
+    public Action? Dropped { get; init; }
 
     /// <summary>Bytes that the kept states take; pages that several share count once.</summary>
     public long Bytes => Locked(() => _bytes);
@@ -59,9 +67,9 @@ public sealed class PrefixStates : IDisposable
     {
         Collect();
         var usable = prompt.Length - 1;
-        if (tenant is null || usable < _options.Shortest || _options.Limit <= 0)
+        if (tenant is null || prompt.Length < _options.Shortest || _options.Limit <= 0)
         {
-            return new(this, null, _model.CreateSession(), [], false);
+            return new(this, null, _model.CreateSession(), usable, [], false);
         }
 
         lock (_lock)
@@ -74,7 +82,7 @@ public sealed class PrefixStates : IDisposable
             int[] marks = _model.Info.IsRecurrent
                 ? [.. new[] { Math.Min(instruction, usable), match.Common, usable }.Where(m => m > position && m >= _options.Shortest).Distinct().Order()]
                 : [];
-            return new(this, states, session, marks, persist);
+            return new(this, states, session, usable, marks, persist);
         }
     }
 

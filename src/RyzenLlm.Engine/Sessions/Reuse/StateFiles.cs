@@ -28,6 +28,9 @@ internal sealed class StateFile(PrefixStates owner, KeptState state, int[] token
     /// <summary>Ends when the file is there or will never be.</summary>
     public Task Completion => _done.Task;
 
+    /// <summary>Whether a file that ends at this position is the last of a state, and of no use to a longer one.</summary>
+    public bool IsEnd(int position) => state.Session.Model.Info.IsRecurrent || position % StateFiles.PartPositions != 0;
+
     /// <summary>First position told by the file that ends at this one.</summary>
     public int StartOf(int position) => state.Session.Model.Info.IsRecurrent ? 0 : (position - 1) / StateFiles.PartPositions * StateFiles.PartPositions;
 
@@ -137,38 +140,36 @@ internal sealed class StateFiles(StateFolder folder, LanguageModel model) : IDis
 
         var identities = folder.Identities(tenant, _model.Value, tokens, positions);
         var files = positions.Zip(identities).Where(f => names.Contains(StateFolder.FileName(f.First, f.Second))).ToDictionary(f => f.First, f => f.Second);
-        Session? session = null;
-        foreach (var position in Route(files, atLeast))
+        var (parts, ends) = Route(files);
+        if (parts.Concat(ends).DefaultIfEmpty(0).Max() < atLeast)
         {
-            var target = session ??= model.CreateSession();
-            var identity = files[position];
-            var read = folder.Read(Path.Combine(shelf, StateFolder.FileName(position, identity)), stream => target.LoadPart(stream, identity));
-            if (read == model.Info.IsRecurrent)
-            {
-                break; // the recurrent state is there, or the transformer's has a gap
-            }
+            return null;
+        }
+
+        var session = model.CreateSession();
+        if (parts.All(Read))
+        {
+            _ = ends.Any(Read); // the first that is sound
         }
 
         return session;
+
+        bool Read(int position) =>
+            folder.Read(Path.Combine(shelf, StateFolder.FileName(position, files[position])), stream => session.LoadPart(stream, files[position]));
     }
 
-    // Recurrent: the files to try in turn. Transformer: the files to put together, the last part being the longest there is.
-    private IEnumerable<int> Route(Dictionary<int, byte[]> files, int atLeast)
+    // The files that together make a state, and those that may follow as its end, best first.
+    private (int[] Parts, int[] Ends) Route(Dictionary<int, byte[]> files)
     {
-        if (model.Info.IsRecurrent)
+        var whole = 0;
+        while (!model.Info.IsRecurrent && files.ContainsKey(whole + PartPositions))
         {
-            return files.Keys.Where(p => p >= atLeast).OrderDescending();
+            whole += PartPositions;
         }
 
-        var end = 0;
-        while (files.ContainsKey(end + PartPositions))
-        {
-            end += PartPositions;
-        }
-
-        int[] tail = [.. files.Keys.Where(p => p > end && p < end + PartPositions)];
-        int[] route = [.. Enumerable.Range(1, end / PartPositions).Select(i => i * PartPositions), .. tail.Length > 0 ? [tail.Max()] : Array.Empty<int>()];
-        return route.Length > 0 && route[^1] >= atLeast ? route : [];
+        return (
+            [.. Enumerable.Range(1, whole / PartPositions).Select(i => i * PartPositions)],
+            [.. files.Keys.Where(p => p > whole && (model.Info.IsRecurrent || p < whole + PartPositions)).OrderDescending()]);
     }
 
     private IReadOnlyList<int> PositionsOf(int length) => model.Info.IsRecurrent

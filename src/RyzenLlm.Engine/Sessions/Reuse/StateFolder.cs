@@ -218,7 +218,20 @@ public sealed class StateFolder : IDisposable
             PrivateFile.Write(path, stream => file.State.Session.SavePart(stream, identity, file.StartOf(positions[i]), positions[i]));
         }
 
+        DropEarlier(shelf, file);
         KeepLimit();
+    }
+
+    // Beside whole parts, a conversation needs the ends of its last prompt and its last answer; earlier ones are of no more use to it.
+    private void DropEarlier(string shelf, StateFile file)
+    {
+        var names = List(shelf);
+        int[] positions = [.. names.Select(PositionOf).Where(p => p <= file.Tokens.Length && file.IsEnd(p)).Distinct().Order()];
+        var path = positions.Zip(Identities(file.Tenant.Name, file.Model, file.Tokens, positions), FileName).Where(names.Contains).ToList();
+        foreach (var name in path.SkipLast(2))
+        {
+            File.Delete(Path.Combine(shelf, name));
+        }
     }
 
     private void KeepLimit()

@@ -31,7 +31,7 @@ internal static class GenerateApi
         using var entered = limits.Enter(caller.Tenant);
         var library = services.GetRequiredService<ModelLibrary>();
         var entry = library.Resolve(question.Model, caller);
-        var request = Request(services.GetRequiredService<AppSettings>().Generation, question);
+        var request = Request(services.GetRequiredService<AppSettings>().Generation, question) with { Tenant = caller.Tenant };
         using var lease = await services.GetRequiredService<LoadedModels>().AcquireAsync(entry, cancel).ConfigureAwait(false);
         var pieces = Channel.CreateUnbounded<string>(new() { SingleReader = true, SingleWriter = true });
         var generating = lease.Scheduler.GenerateAsync(request, piece =>
@@ -43,17 +43,16 @@ internal static class GenerateApi
         }, cancel);
         _ = generating.ContinueWith(_ => pieces.Writer.TryComplete(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         await SendAsync(context, pieces.Reader, generating, result => Told(entry, result)).ConfigureAwait(false);
-        limits.Charge(caller.Tenant, (await generating.ConfigureAwait(false)).GeneratedTokens);
+        await ((Task)generating).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // the reader has been told
+        if (generating.IsCompletedSuccessfully)
+        {
+            limits.Charge(caller.Tenant, generating.Result.GeneratedTokens);
+            services.GetRequiredService<ServerActivity>().Answered(generating.Result);
+        }
     }
 
     private static async Task<Question> ReadAsync(HttpContext context)
     {
-        // A page elsewhere can send other types without asking the browser first.
-        if (!context.Request.HasJsonContentType())
-        {
-            throw new ArgumentException("The content type must be application/json.");
-        }
-
         var question = await JsonSerializer.DeserializeAsync(context.Request.Body, PageJson.Default.Question, context.RequestAborted).ConfigureAwait(false)
             ?? throw new JsonException();
         return string.IsNullOrWhiteSpace(question.Prompt) || question.Prompt.Length > LongestPrompt || question.System?.Length > LongestPrompt

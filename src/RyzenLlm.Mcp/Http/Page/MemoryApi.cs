@@ -8,7 +8,7 @@ namespace RyzenLlm.Mcp.Http.Page;
 /// <summary><c>/api/memory</c>: the caller's own memory, to search, look at and delete from.</summary>
 internal static class MemoryApi
 {
-    private const int PageSize = 50;
+    private const int PageSize = 12;
     private const int MostPoints = 2_000;
     private const int LongestQuery = 20_000;
     private const int Beginning = 90;

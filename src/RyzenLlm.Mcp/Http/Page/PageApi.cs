@@ -15,18 +15,10 @@ internal static class PageApi
     /// <summary>Why a request failed.</summary>
     internal sealed record Problem(string Error);
 
-    /// <summary>Adds the page and its addresses.</summary>
-    /// <param name="app">The server.</param>
-    /// <param name="authorize">Whether callers must show who they are.</param>
-    public static void Map(IEndpointRouteBuilder app, bool authorize)
+    /// <summary>Adds its addresses, to a part of the server that asks who calls.</summary>
+    public static void Map(IEndpointRouteBuilder callers)
     {
-        StatusPage.Map(app);
-        var api = app.MapGroup("/api");
-        if (authorize)
-        {
-            api.RequireAuthorization();
-        }
-
+        var api = callers.MapGroup("/api");
         api.MapGet("/status", Answering(StatusApi.ReadAsync));
         api.MapPost("/generate", Answering(GenerateApi.GenerateAsync));
         api.MapGet("/memory", Answering(MemoryApi.FindAsync));
