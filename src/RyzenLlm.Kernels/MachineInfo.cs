@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using System.Text;
 using RyzenLlm.Kernels.Memory;
 using RyzenLlm.Kernels.Threading;
 
@@ -27,6 +29,9 @@ public static class MachineInfo
         }.Where(f => f.Supported).Select(f => f.Name),
     ];
 
+    /// <summary>Name of the processor as it states it itself (CPUID leaves 0x80000002 to 0x80000004), or the architecture.</summary>
+    public static string ProcessorName { get; } = ReadProcessorName();
+
     /// <summary>Processors that this process may use.</summary>
     public static int Processors => Environment.ProcessorCount;
 
@@ -43,6 +48,23 @@ public static class MachineInfo
     {
         using var probe = new BandwidthProbe(threads, bytes);
         return probe.Measure(passes: 5);
+    }
+
+    private static string ReadProcessorName()
+    {
+        const int FirstLeaf = unchecked((int)0x80000002), Leaves = 3;
+        if (!X86Base.IsSupported || X86Base.CpuId(unchecked((int)0x80000000), 0).Eax < FirstLeaf + Leaves - 1)
+        {
+            return RuntimeInformation.ProcessArchitecture.ToString();
+        }
+
+        Span<int> words = stackalloc int[4 * Leaves];
+        for (var i = 0; i < Leaves; i++)
+        {
+            (words[4 * i], words[(4 * i) + 1], words[(4 * i) + 2], words[(4 * i) + 3]) = X86Base.CpuId(FirstLeaf + i, 0);
+        }
+
+        return Encoding.ASCII.GetString(MemoryMarshal.AsBytes(words)).Trim('\0', ' ');
     }
 }
 

@@ -35,7 +35,7 @@ public sealed unsafe partial class Ops
         Run(_lookup);
     }
 
-    // Contiguous shares in whole grains; the last may be smaller.
+    // Equal parts in multiples of the grain: these jobs read tables that fit the caches, so no worker is slower than another for its memory.
     private static (int Begin, int End) Share(int items, int grain, int worker, int workers)
     {
         var grains = (items + grain - 1) / grain;

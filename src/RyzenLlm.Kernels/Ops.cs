@@ -227,8 +227,12 @@ public sealed unsafe partial class Ops : IDisposable
     }
 
     // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole.
-    private static int RowsPerPiece(WeightMatrix w, int n) =>
-        (int)Math.Clamp((PieceOfWork / ((long)w.Columns * Math.Max(n, 1)) + 31) & ~31L, 32, int.MaxValue & ~31);
+    private static int RowsPerPiece(WeightMatrix w, int n, int least = 32) =>
+        (int)Math.Clamp((PieceOfWork / ((long)w.Columns * Math.Max(n, 1)) + 31) & ~31L, least, int.MaxValue & ~31);
+
+    // Float products rearrange the activations anew for every piece: 256 rows repay that. Smaller matrices are still cut for all threads.
+    private static int RowsPerFloatPiece(WeightMatrix w, int n, int workers) =>
+        RowsPerPiece(w, n, Math.Clamp(((w.Rows / workers) + 31) & ~31, 32, 256));
 
     private abstract class OperandJob : TeamJob
     {
@@ -248,7 +252,7 @@ public sealed unsafe partial class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n));
+            shares.Begin(w.Rows, RowsPerFloatPiece(w, n, shares.Workers));
         }
 
         public override void Clear() => _w = null;

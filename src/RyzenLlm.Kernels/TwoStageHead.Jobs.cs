@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using RyzenLlm.Kernels.Memory;
 using RyzenLlm.Kernels.Threading;
 
@@ -56,9 +58,11 @@ public sealed unsafe partial class TwoStageHead
                 new Span<sbyte>(codes + w.Columns, head._stride - w.Columns).Clear();
 
                 // A row with infinities or NaN has no bound: it always survives.
-                head._rows.Pointer[m] = double.IsFinite(norms.Values) && double.IsFinite(norms.Residual)
-                    ? new RowBounds { Scale = scale, Residual = RoundUp(norms.Residual), Quantised = RoundUp(norms.Quantised), Norm = RoundUp(norms.Values) }
-                    : new RowBounds { Residual = float.PositiveInfinity };
+                var bounded = double.IsFinite(norms.Values) && double.IsFinite(norms.Residual);
+                head.Scales[m] = bounded ? scale : 0;
+                head.Residuals[m] = bounded ? RoundUp(norms.Residual) : float.PositiveInfinity;
+                head.Quantised[m] = bounded ? RoundUp(norms.Quantised) : 0;
+                head.Norms[m] = bounded ? RoundUp(norms.Values) : 0;
             }
         }
 
@@ -109,22 +113,54 @@ public sealed unsafe partial class TwoStageHead
             }
         }
 
+        // Upper bounds of some rows, and their lower bounds to the largest so far. In floats: scores are off by less than 2e-6 of |s q||u p|, with the
+        // lane sums behind them, sums of bounds, which are not negative, by less than 2e-6 of themselves, both by 1e-30 where they underflow.
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void Bound(float* scores, int first, int count, int t, float* kept, ref int keptCount)
         {
             // One product in full: at most K / 16 + 32 roundings in a chain on any path (portable: 16 chains). The copy: a few, of lane sums.
-            var (columns, top, a) = (head._w.Columns, _tops[t].Count, _activations[t]);
-            var rounding = ((columns / 16) + 32) * Math.ScaleB(1, -24) * a.Norm;
-            var error = a.Error + (1e-6 * (a.Norm + a.Error));
+            var (top, a) = (_tops[t].Count, _activations[t]);
+            var unit = (float)a.Unit;
+            var norm = RoundUp(a.Norm);
+            var error = RoundUp(a.Error + (3e-6 * (a.Norm + a.Error)));
+            var rounding = RoundUp(((head._w.Columns / 16) + 32) * Math.ScaleB(1, -24) * a.Norm);
             var y = _y + ((long)t * head._w.Rows) + first;
-            var rows = head._rows.Pointer + first;
+            var scales = head.Scales + first;
+            var (residuals, quantised, norms) = ((long)head._w.Rows, 2L * head._w.Rows, 3L * head._w.Rows);
+            var column = stackalloc float[Band];
             for (var i = 0; i < count; i++)
             {
-                var score = a.Unit * rows[i].Scale * scores[i * MaxTokens];
-                var bound = (rows[i].Residual * a.Norm) + (rows[i].Quantised * error) + (rows[i].Norm * rounding) + 1e-30;
-                y[i] = MathF.BitIncrement((float)(score + bound));
-                TopHeap.Push(kept, ref keptCount, top, MathF.BitDecrement((float)(score - bound)));
+                column[i] = scores[i * MaxTokens];
+            }
+
+            for (var i = 0; i < count;)
+            {
+                if (i <= count - 8)
+                {
+                    var row = scales + i;
+                    var score = Vector256.Load(row) * unit * Vector256.Load(column + i);
+                    var bound = (Vector256.Load(row + residuals) * norm) + (Vector256.Load(row + quantised) * error) + (Vector256.Load(row + norms) * rounding) + Vector256.Create(1e-30f);
+                    (score + bound).Store(y + i);
+                    (score - bound).Store(column + i);
+                    var end = i + 8;
+                    i = keptCount == top && !Vector256.GreaterThanAny(score - bound, Vector256.Create(kept[0])) ? end : i;
+                    for (; i < end; i++)
+                    {
+                        TopHeap.Push(kept, ref keptCount, top, column[i]);
+                    }
+                }
+                else
+                {
+                    var row = scales + i;
+                    var score = row[0] * unit * column[i];
+                    var bound = (row[residuals] * norm) + (row[quantised] * error) + (row[norms] * rounding) + 1e-30f;
+                    y[i++] = score + bound;
+                    TopHeap.Push(kept, ref keptCount, top, score - bound);
+                }
             }
         }
+
+        private static float RoundUp(double bound) => MathF.BitIncrement((float)(bound * (1 + 3e-6)));
 
         private void Keep(int begin, int end, int t, float* kept, ref int keptCount)
         {

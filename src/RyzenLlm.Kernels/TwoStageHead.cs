@@ -45,7 +45,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     private readonly WeightMatrix _w;
     private readonly Ops _ops;
     private readonly NativeBuffer<sbyte> _codes;
-    private readonly NativeBuffer<RowBounds> _rows;
+    private readonly NativeBuffer<float> _bounds; // scales, then norms of residuals, of s q and of the rows, each rounded up
     private readonly NativeBuffer<short> _fixed;
     private readonly NativeBuffer<float> _lowest;
     private readonly FullJob _full;
@@ -71,7 +71,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         (_w, _ops) = (w, ops);
         _stride = (w.Columns + 63) & ~63;
         _codes = new((long)w.Rows * _stride, zeroed: false);
-        _rows = new(w.Rows, zeroed: false);
+        _bounds = new(4L * w.Rows, zeroed: false);
         _fixed = new((long)MaxTokens * _stride);
         _lowest = new((long)ops.Team.Workers * MaxTokens * MaxTop);
         _touched = new byte[(w.Bytes / ChunkBytes) + 1];
@@ -82,7 +82,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     }
 
     /// <summary>Memory of the copy.</summary>
-    public long Bytes => _codes.Length + (_rows.Length * sizeof(RowBounds));
+    public long Bytes => _codes.Length + (_bounds.Length * sizeof(float));
 
     /// <summary>Rows in the copy now.</summary>
     public int CopiedRows => Math.Max(_packed, 0);
@@ -145,7 +145,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     public void Dispose()
     {
         _codes.Dispose();
-        _rows.Dispose();
+        _bounds.Dispose();
         _fixed.Dispose();
         _lowest.Dispose();
     }
@@ -190,7 +190,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         {
             if (!TryFix(x + ((long)t * _w.Columns), _fixed.Pointer + ((long)t * _stride), out activations[t]))
             {
-                _ops.Linear(_w, x, tops.Length, y); // infinities or NaN: no bound holds
+                _ops.Linear(_w, x, tops.Length, y); // infinities, NaN or next to nothing: no bound holds
                 return;
             }
         }
@@ -207,7 +207,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _refine.Set(x, tops, thresholds, y);
         _ops.Team.Run(_refine);
         RefinedRows += _refine.Refined;
-        _ops.WeightBytes += (_packed * (long)(_stride + sizeof(RowBounds))) + (_refine.Refined * _w.RowBytes);
+        _ops.WeightBytes += (_packed * (long)(_stride + (4 * sizeof(float)))) + (_refine.Refined * _w.RowBytes);
     }
 
     /// <summary>What an upper bound must reach: the wanted largest lower bound of a token, from what the workers kept, less the margin.</summary>
@@ -248,6 +248,11 @@ public sealed unsafe partial class TwoStageHead : IDisposable
 
         var steps = Math.Min(32767, 130_000_000 / Math.Max(_w.Columns, 1));
         var unit = largest / (double)steps;
+        if (unit is > 0 and < 1e-30)
+        {
+            return false; // scores would be lost in subnormal floats
+        }
+
         var errors = 0d;
         for (var k = 0; k < _w.Columns; k++)
         {
@@ -272,12 +277,11 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         public double Error;
     }
 
-    /// <summary>Scale and norms of one row of the copy; norms rounded up.</summary>
-    private struct RowBounds
-    {
-        public float Scale;
-        public float Residual;
-        public float Quantised;
-        public float Norm;
-    }
+    private float* Scales => _bounds.Pointer;
+
+    private float* Residuals => _bounds.Pointer + _w.Rows;
+
+    private float* Quantised => _bounds.Pointer + (2L * _w.Rows);
+
+    private float* Norms => _bounds.Pointer + (3L * _w.Rows);
 }

@@ -101,6 +101,12 @@ try {
   await phone.screenshot({ path: `${folder}/status-page-phone-memory.png` });
   assert.deepEqual(complaints, []);
   console.log('the page is as it should be');
+} catch (failure) {
+  for (const page of browser.contexts().flatMap(context => context.pages())) {
+    console.error(`at ${page.url().split('#')[0]}: ${await page.locator('body').innerText()}`);
+  }
+  console.error(complaints.join('\n'));
+  throw failure;
 } finally {
   await browser.close();
 }

@@ -18,6 +18,9 @@ internal static class Repository
     /// <summary>A memory file for tests that do not look into it, so that none touches the user's own.</summary>
     public static string ScratchMemory { get; } = Path.Combine(Directory.CreateTempSubdirectory("ryzenllm-memory-").FullName, "memory.db");
 
+    /// <summary>A fresh folder, so that no test touches what belongs to the user or to another test.</summary>
+    public static string Scratch(string name) => Directory.CreateTempSubdirectory($"ryzenllm-{name}-").FullName;
+
     private static readonly Lazy<string> s_endless = new(() =>
     {
         var bytes = File.ReadAllBytes(Path.Combine(Models, "mamba-f32.gguf"));

@@ -90,7 +90,7 @@ public sealed class Sampler
     public int Sample(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, long position, ReadOnlySpan<ulong> allowed = default)
     {
         var scores = Scores(logits, history, allowed);
-        var best = ArgMax(scores);
+        var best = Largest.IndexIn(scores);
         if (_options.Temperature == 0)
         {
             return best;
@@ -115,7 +115,7 @@ public sealed class Sampler
     public int Rank(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, long position, ReadOnlySpan<ulong> allowed, Span<int> ids, Span<double> keys)
     {
         var scores = Scores(logits, history, allowed);
-        var best = ArgMax(scores);
+        var best = Largest.IndexIn(scores);
         if (_options.Temperature > 0)
         {
             Filter(scores, scores[best]);
@@ -134,21 +134,7 @@ public sealed class Sampler
 
     /// <summary>Index of the largest value, the first of equals.</summary>
     /// <exception cref="InvalidOperationException">All values are NaN or negative infinity.</exception>
-    public static int ArgMax(ReadOnlySpan<float> scores)
-    {
-        var best = -1;
-        var highest = float.NegativeInfinity;
-        for (var i = 0; i < scores.Length; i++)
-        {
-            if (scores[i] > highest)
-            {
-                highest = scores[i];
-                best = i;
-            }
-        }
-
-        return best >= 0 ? best : throw new InvalidOperationException("No token can be chosen: every logit is NaN or negative infinity.");
-    }
+    public static int ArgMax(ReadOnlySpan<float> scores) => Largest.IndexIn(scores);
 
     private ReadOnlySpan<float> Scores(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, ReadOnlySpan<ulong> allowed)
     {

@@ -61,6 +61,14 @@ public static class Instruments
 
     internal static Counter<long> Accepted { get; } = Meter.CreateCounter<long>("ryzenllm.speculation.accepted", "{token}", "Guessed tokens that the model confirmed.");
 
+    internal static UpDownCounter<long> StateBytes { get; } = Meter.CreateUpDownCounter<long>("ryzenllm.cache.size", "By", "Bytes of the states kept for prompts that begin alike.");
+
+    internal static Counter<long> StateEvictions { get; } = Meter.CreateCounter<long>("ryzenllm.cache.evictions", "{state}", "Kept states given up for want of memory.");
+
+    private static Counter<long> CacheLookups { get; } = Meter.CreateCounter<long>("ryzenllm.cache.lookups", "{request}", "Prompts looked up among the kept states, by ryzenllm.cache.hit.");
+
+    private static Counter<long> CacheTokens { get; } = Meter.CreateCounter<long>("ryzenllm.cache.reused", "{token}", "Tokens of prompts that need not be computed.");
+
     private static Histogram<int> BatchSequences { get; } = Meter.CreateHistogram("ryzenllm.batch.sequences", "{sequence}", "Requests that share a forward pass.", null, Counts);
 
     private static Histogram<int> BatchRows { get; } = Meter.CreateHistogram("ryzenllm.batch.rows", "{row}", "Tokens computed by a forward pass: of prompts, next ones and guesses.", null, Counts);
@@ -73,17 +81,27 @@ public static class Instruments
 
     private static string? Version => typeof(Instruments).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0];
 
+    /// <summary>The attribute that names a model.</summary>
+    internal static KeyValuePair<string, object?> Of(ModelInfo model) => new(RequestModel, model.Name);
+
+    /// <summary>A prompt was looked up among the kept states.</summary>
+    internal static void Reuse(ModelInfo model, int reused)
+    {
+        CacheLookups.Add(1, Of(model), new("ryzenllm.cache.hit", reused > 0));
+        CacheTokens.Add(reused, Of(model));
+    }
+
     /// <summary>A forward pass, before it runs. To be called for each step.</summary>
     internal static void Step(ModelInfo model, Batch batch)
     {
         if (BatchRows.Enabled)
         {
-            BatchRows.Record(batch.Count, Tag(RequestModel, model.Name));
+            BatchRows.Record(batch.Count, Of(model));
         }
 
         if (BatchSequences.Enabled)
         {
-            BatchSequences.Record(batch.Sessions.Count, Tag(RequestModel, model.Name));
+            BatchSequences.Record(batch.Sessions.Count, Of(model));
         }
     }
 
@@ -97,7 +115,7 @@ public static class Instruments
         {
             var model = load();
             Resident(model, 1);
-            LoadDuration.Record(Stopwatch.GetElapsedTime(began).TotalSeconds, Tag(RequestModel, model.Info.Name));
+            LoadDuration.Record(Stopwatch.GetElapsedTime(began).TotalSeconds, Of(model.Info));
             span?.SetTag(RequestModel, model.Info.Name);
             return model;
         }
@@ -112,8 +130,8 @@ public static class Instruments
     /// <summary>A model came into memory (1) or left it (-1).</summary>
     internal static void Resident(LanguageModel model, int change)
     {
-        LoadedModels.Add(change, Tag(RequestModel, model.Info.Name));
-        LoadedBytes.Add(change * model.FileBytes, Tag(RequestModel, model.Info.Name));
+        LoadedModels.Add(change, Of(model.Info));
+        LoadedBytes.Add(change * model.FileBytes, Of(model.Info));
     }
 
     private static KeyValuePair<string, object?> Tag(string key, object? value) => new(key, value);

@@ -56,7 +56,7 @@ internal static unsafe class TernaryRows
             var p = w.Data + (first * w.RowBytes);
             for (var t = 0; t < n;)
             {
-                var tokens = TDots.Take(n - t);
+                var tokens = Take<TDots>(ref t, n);
                 TDots.Dot(p, w.RowBytes, rows, runs, q + (t * ldq), ldq, tokens, dots);
                 for (var r = 0; r < rows; r++)
                 {
@@ -92,7 +92,7 @@ internal static unsafe class TernaryRows
 
             for (var t = 0; t < n;)
             {
-                var tokens = TPacked.Take(n - t);
+                var tokens = Take<TPacked>(ref t, n);
                 TPacked.Dot(digits, runs * 64L, rows, runs, q + (t * ldq), ldq, tokens, dots);
                 for (var r = 0; r < rows; r++)
                 {
@@ -108,6 +108,26 @@ internal static unsafe class TernaryRows
                 t += tokens;
             }
         }
+    }
+
+    /// <summary>Tokens of the next call. What does not fill it begins before t where it can: some tokens twice in one call cost less than several calls.</summary>
+    private static int Take<TDots>(ref int t, int n)
+        where TDots : struct, ITernaryDots
+    {
+        var tokens = TDots.Take(n - t);
+        var enough = tokens;
+        while (enough < n - t)
+        {
+            enough *= 2;
+        }
+
+        if (enough > n || TDots.Take(enough) != enough)
+        {
+            return tokens;
+        }
+
+        t = n - enough;
+        return enough;
     }
 
     /// <summary>y[j ldy] = (dots[j] - sums[j]) / a[j] scale: four tokens to a division, which rounds as one does.</summary>

@@ -11,7 +11,6 @@ internal sealed unsafe class WorkShares : IDisposable
     // One share per 128 bytes, so that taking does not slow the neighbours.
     private const int Stride = 32;
 
-    private readonly int _workers;
     private readonly NativeBuffer<int> _next;
     private int _items;
     private int _grain;
@@ -20,9 +19,12 @@ internal sealed unsafe class WorkShares : IDisposable
     /// <summary>Shares for a team of that size.</summary>
     public WorkShares(int workers)
     {
-        _workers = workers;
+        Workers = workers;
         _next = new((long)workers * Stride);
     }
+
+    /// <summary>Size of the team.</summary>
+    public int Workers { get; }
 
     /// <summary>Starts anew with items [0, <paramref name="items"/>) in pieces of <paramref name="grain"/>; to be called before the region.</summary>
     public void Begin(int items, int grain)
@@ -30,14 +32,14 @@ internal sealed unsafe class WorkShares : IDisposable
         _items = items;
         _grain = grain;
         _pieces = (items + grain - 1) / grain;
-        for (var share = 0; share < _workers; share++)
+        for (var share = 0; share < Workers; share++)
         {
             _next.Pointer[share * Stride] = First(share);
         }
     }
 
     /// <summary>Starts anew with rows (or heads, or blocks of channels) that are a few microseconds of work each.</summary>
-    public void BeginRows(int rows) => Begin(rows, Math.Max(1, rows / (8 * _workers)));
+    public void BeginRows(int rows) => Begin(rows, Math.Max(1, rows / (8 * Workers)));
 
     /// <summary>The next piece for a worker, or false when all are taken.</summary>
     /// <param name="worker">Who asks.</param>
@@ -46,9 +48,9 @@ internal sealed unsafe class WorkShares : IDisposable
     /// <param name="end">One past the last item.</param>
     public bool TryTake(int worker, ref int helped, out int begin, out int end)
     {
-        for (; helped < _workers; helped++)
+        for (; helped < Workers; helped++)
         {
-            var share = (worker + helped) % _workers;
+            var share = (worker + helped) % Workers;
             var piece = Interlocked.Increment(ref _next.Pointer[share * Stride]) - 1;
             if (piece < First(share + 1))
             {
@@ -65,5 +67,5 @@ internal sealed unsafe class WorkShares : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _next.Dispose();
 
-    private int First(int share) => (int)((long)_pieces * share / _workers);
+    private int First(int share) => (int)((long)_pieces * share / Workers);
 }

@@ -11,7 +11,7 @@ namespace RyzenLlm.Mcp.Cli;
 [JsonSerializable(typeof(TokenizeVerb.TokenReport))]
 [JsonSerializable(typeof(DetokenizeVerb.TextReport))]
 [JsonSerializable(typeof(EvalVerb.EvalReport))]
-[JsonSerializable(typeof(PerplexityVerb.PerplexityReport))]
+[JsonSerializable(typeof(Engine.Decoding.PerplexityReport))]
 [JsonSerializable(typeof(InspectVerb.FileReport))]
 [JsonSerializable(typeof(BenchVerb.BenchReport[]))]
 [JsonSerializable(typeof(ModelsVerb.ModelReport[]))]
@@ -26,6 +26,9 @@ namespace RyzenLlm.Mcp.Cli;
 [JsonSerializable(typeof(MemoryForgetVerb.ForgetReport))]
 [JsonSerializable(typeof(MemoryEvalVerb.EvaluationReport))]
 [JsonSerializable(typeof(MemoryMigrateVerb.MigrateReport))]
+[JsonSerializable(typeof(Engine.Profiles.ModelProfile[]))]
+[JsonSerializable(typeof(Engine.Choosing.ModelChoice))]
+[JsonSerializable(typeof(Engine.Choosing.SimulationReport))]
 [JsonSerializable(typeof(int[]))]
 internal sealed partial class CliJson : JsonSerializerContext
 {

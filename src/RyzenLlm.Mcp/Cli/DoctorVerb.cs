@@ -14,6 +14,7 @@ internal static class DoctorVerb
         string Version,
         string OperatingSystem,
         string Runtime,
+        string Processor,
         int Processors,
         string[] CpuFeatures,
         string[] KernelPaths,
@@ -35,6 +36,7 @@ internal static class DoctorVerb
                 ProductInfo.Version,
                 RuntimeInformation.OSDescription,
                 RuntimeInformation.FrameworkDescription,
+                MachineInfo.ProcessorName,
                 MachineInfo.Processors,
                 [.. MachineInfo.Features],
                 [.. KernelSet.Available.Select(k => k.Name)],
@@ -42,7 +44,7 @@ internal static class DoctorVerb
                 MachineInfo.MemoryBytes,
                 Math.Round(MachineInfo.MeasureReadBandwidth(MachineInfo.Processors), 1),
                 [.. library.Folders],
-                ModelsVerb.List(library));
+                ModelsVerb.List(library, new ProfileStore(settings)));
             if (parsed.GetValue(common.Json!))
             {
                 CliJson.Print(output);
@@ -60,7 +62,7 @@ internal static class DoctorVerb
         Tables.Console.Write(Tables.Plain(
             ["version", output.Version],
             ["system", $"{output.OperatingSystem}, {output.Runtime}"],
-            ["processors", output.Processors.ToString(CultureInfo.InvariantCulture)],
+            ["processors", string.Create(CultureInfo.InvariantCulture, $"{output.Processors} ({output.Processor})")],
             ["features", string.Join(" ", output.CpuFeatures)],
             ["kernels", $"{output.ChosenKernels} (available: {string.Join(", ", output.KernelPaths)})"],
             ["memory", Tables.Size(output.MemoryBytes)],

@@ -3,6 +3,7 @@ using System.Globalization;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Hosting;
+using RyzenLlm.Mcp.Settings;
 
 namespace RyzenLlm.Mcp.Cli;
 
@@ -13,6 +14,7 @@ internal static class GenerateVerb
     internal sealed record GenerateReport(
         string Text,
         string Model,
+        string? ModelReason,
         int PromptTokens,
         int ReusedTokens,
         int CompletionTokens,
@@ -54,6 +56,9 @@ internal static class GenerateVerb
             verb.Add(option);
         }
 
+        var (task, latency) = (AutoOptions.Task(), AutoOptions.Latency());
+        verb.Add(task);
+        verb.Add(latency);
         verb.Add(system);
         verb.Add(template);
         verb.Add(stop);
@@ -62,36 +67,48 @@ internal static class GenerateVerb
         {
             var settings = common.Settings(parsed);
             var library = new ModelLibrary(settings.Models);
-            var entry = library.Resolve(parsed.GetValue(common.Model!));
+            var name = parsed.GetValue(common.Model!);
+            var named = ModelSelection.IsAuto(name) ? null : library.Resolve(name); // a wrong name is told before anything is read
             var mode = Guidance.Mode(parsed.GetValue(speculate)!);
-            var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
             var constraint = Guidance.Constraint(await ReadSchemaAsync(parsed.GetValue(schema), cancel).ConfigureAwait(false), parsed.GetValue(regex), parsed.GetValue(choice) ?? []);
             var prompt = await TextInput.ReadAsync(parsed.GetValue(text), cancel).ConfigureAwait(false);
-            using var models = new LoadedModels(settings);
-            using var conversations = new Conversations(settings, TimeProvider.System);
-            using var conversation = parsed.GetValue(session) is { Length: > 0 } name
-                ? await conversations.EnterAsync(new(settings.Memory.Tenant), name, cancel).ConfigureAwait(false)
-                : null;
-            using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
             var request = Prompts.Request(settings.Generation, prompt, parsed.GetValue(system)) with
             {
                 Template = Prompts.Template(parsed.GetValue(template)),
                 Stop = parsed.GetValue(stop) ?? [],
                 Constraint = constraint,
                 Speculation = mode,
-                DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false),
                 Deadline = parsed.GetResult(deadline) is null ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(parsed.GetValue(deadline)),
             };
+            var (entry, reason) = named is not null ? (named, null) : Choose(settings, library, request, parsed.GetValue(task), parsed.GetValue(latency), parsed.GetValue(draft));
+            var drafting = Guidance.Draft(library, entry, parsed.GetValue(draft), mode);
+            using var models = new LoadedModels(settings);
+            using var conversations = new Conversations(settings, TimeProvider.System);
+            using var conversation = parsed.GetValue(session) is { Length: > 0 } title
+                ? await conversations.EnterAsync(new(settings.Memory.Tenant), title, cancel).ConfigureAwait(false)
+                : null;
+            using var lease = await models.AcquireAsync(entry, cancel).ConfigureAwait(false);
+            request = request with { DraftModel = drafting is null ? null : await models.DraftAsync(lease, drafting, cancel).ConfigureAwait(false) };
             if (conversation is not null)
             {
                 request = conversation.Ask(request) with { Tenant = settings.Memory.Tenant, Reuse = StateReuse.Disk, Said = conversation.SaidIn(lease.Scheduler.Model.Tokenizer) };
             }
 
-            var result = await RunAsync(lease.Scheduler, entry, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
+            var result = await RunAsync(lease.Scheduler, entry, reason, request, parsed.GetValue(common.Json!), cancel).ConfigureAwait(false);
             conversation?.Keep(request.Turns, "", result, lease.Scheduler.Model.Tokenizer!);
             return cancel.IsCancellationRequested ? CommandLine.Interrupted : 0;
         });
         return verb;
+    }
+
+    private static (ModelEntry Entry, string Reason) Choose(
+        AppSettings settings, ModelLibrary library, GenerationRequest request, string? task, double latency, string? draft)
+    {
+        var selection = new ModelSelection(library, new ProfileStore(settings), new FeedbackStore(settings));
+        var wanted = selection.RequestFor(request, 0, draft) with { LatencySeconds = latency };
+        var chosen = selection.Choose(new Caller(settings.Memory.Tenant), FeedbackStore.Task(task ?? ""), wanted);
+        Console.Error.WriteLine($"ryzenllm: {chosen.Reason}");
+        return chosen;
     }
 
     private static async Task<string?> ReadSchemaAsync(string? schema, CancellationToken cancel) =>
@@ -115,7 +132,7 @@ internal static class GenerateVerb
             common.AddSetting(new Option<T>(name, aliases) { Description = description, HelpName = "N" }, "Generation:" + key);
     }
 
-    private static async Task<GenerationResult> RunAsync(Scheduler scheduler, ModelEntry entry, GenerationRequest request, bool json, CancellationToken cancel)
+    private static async Task<GenerationResult> RunAsync(Scheduler scheduler, ModelEntry entry, string? reason, GenerationRequest request, bool json, CancellationToken cancel)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var result = await scheduler.GenerateAsync(request, json ? null : Print, ended.Token).ConfigureAwait(false);
@@ -124,6 +141,7 @@ internal static class GenerateVerb
             CliJson.Print(new GenerateReport(
                 result.Text,
                 entry.Name,
+                reason,
                 result.PromptTokens,
                 result.ReusedTokens,
                 result.GeneratedTokens,

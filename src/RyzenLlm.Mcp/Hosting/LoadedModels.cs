@@ -50,6 +50,9 @@ public sealed class LoadedModels : IDisposable
     /// <summary>Where states outlive the process, or null.</summary>
     public StateFolder? States { get; }
 
+    /// <summary>Whether any model is in use.</summary>
+    internal Workload Work { get; } = new();
+
     /// <summary>How a model is loaded under these settings.</summary>
     public static LoadOptions OptionsFor(EngineSettings engine) => new()
     {
@@ -86,6 +89,7 @@ public sealed class LoadedModels : IDisposable
             }
 
             slot.Users++;
+            Work.Enter();
         }
 
         try
@@ -110,7 +114,17 @@ public sealed class LoadedModels : IDisposable
             }
 
             slot.Users++;
+            Work.Enter();
             return new(this, slot, slot.Loading.Result);
+        }
+    }
+
+    /// <summary>Whether a model is in memory.</summary>
+    public bool IsLoaded(ModelEntry entry)
+    {
+        lock (_lock)
+        {
+            return _slots.TryGetValue(entry.Path, out var slot) && slot.Loading.IsCompletedSuccessfully;
         }
     }
 
@@ -220,6 +234,7 @@ public sealed class LoadedModels : IDisposable
         lock (_lock)
         {
             slot.Users--;
+            Work.Leave();
             slot.LastUse = _clock.GetTimestamp();
             if (slot.Loading.IsFaulted)
             {

@@ -48,7 +48,8 @@ internal static class StdioServer
         using var host = builder.Build();
         var lifetime = host.Services.GetRequiredService<IHostApplicationLifetime>(); // the host takes its services along when it ends
         var running = host.RunAsync(cancel);
-        if (await Task.WhenAny(running, input.Ended).ConfigureAwait(false) != running)
+        var orphaned = settings.Server.ExitWithParent ? ParentWatch.EndedAsync(CancellationToken.None) : input.Ended;
+        if (await Task.WhenAny(running, input.Ended, orphaned).ConfigureAwait(false) != running)
         {
             // The SDK waits for calls in work without cancelling them; stopping the host does cancel them.
             lifetime.StopApplication();

@@ -79,6 +79,7 @@ internal static class HttpServer
         logging.SetMinimumLevel(Enum.Parse<LogLevel>(log.Level, ignoreCase: true));
         logging.AddFilter("ModelContextProtocol.Server", LogLevel.Critical); // it logs every cancelled call as an error
         logging.AddFilter("Microsoft.AspNetCore.HostFiltering", LogLevel.Error);
+        logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // what keeps it from starting is said in one line at the end
         logging.Services.Configure<ConsoleLoggerOptions>(options => options.FormatterName = ConsoleFormatterNames.Simple);
     }
 

@@ -23,7 +23,7 @@ internal static class CacheHints
         filters.AddListResourceTemplatesFilter(next => async (request, cancel) => Mark(await next(request, cancel).ConfigureAwait(false), Fixed));
         filters.AddListResourcesFilter(next => async (request, cancel) =>
         {
-            request.Services!.GetRequiredService<ServerResources>().Refresh();
+            request.Services!.GetRequiredService<ServerResources>().TryRefresh();
             return Mark(await next(request, cancel).ConfigureAwait(false), Models);
         });
         filters.AddReadResourceFilter(next => async (request, cancel) =>

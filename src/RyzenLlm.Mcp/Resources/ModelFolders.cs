@@ -56,11 +56,7 @@ internal sealed class ModelFolders(ModelLibrary library, ServerResources resourc
 
     private void Refresh()
     {
-        try
-        {
-            resources.Refresh();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        if (!resources.TryRefresh())
         {
             _refresh?.Change(Quiet, Timeout.InfiniteTimeSpan); // the folder changed while it was read
         }

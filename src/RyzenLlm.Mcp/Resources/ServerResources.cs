@@ -18,13 +18,14 @@ internal sealed class ServerResources
     private const string Json = "application/json";
 
     private readonly ModelLibrary _library;
+    private readonly ProfileStore _profiles;
     private readonly ContextMemory _memory;
     private readonly Lock _refreshing = new();
     private readonly Dictionary<string, TextResource> _models = [];
 
-    public ServerResources(ModelLibrary library, ContextMemory memory, LongTexts texts, ServerActivity activity)
+    public ServerResources(ModelLibrary library, ProfileStore profiles, ContextMemory memory, LongTexts texts, ServerActivity activity)
     {
-        (_library, _memory) = (library, memory);
+        (_library, _profiles, _memory) = (library, profiles, memory);
         All.Add(new TextResource(
             new()
             {
@@ -65,18 +66,27 @@ internal sealed class ServerResources
                 MimeType = Json,
             },
             (_, _, _) => ValueTask.FromResult<string?>(ToolJson.Text(activity.Now()))));
-        Refresh();
+        TryRefresh();
     }
 
     /// <summary>Everything that can be read.</summary>
     public McpServerResourceCollection All { get; } = [];
 
-    /// <summary>Makes the list equal to the model folders.</summary>
-    public void Refresh()
+    /// <summary>Makes the list equal to the model folders. False, and the list as it was, where those cannot be read at the moment.</summary>
+    public bool TryRefresh()
     {
         lock (_refreshing)
         {
-            var found = _library.List().ToDictionary(m => m.Name, StringComparer.OrdinalIgnoreCase);
+            Dictionary<string, ModelEntry> found;
+            try
+            {
+                found = _library.List().ToDictionary(m => m.Name, StringComparer.OrdinalIgnoreCase);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return false;
+            }
+
             using var together = All.DeferChangedEvents();
             foreach (var (name, resource) in _models.Where(m => !found.ContainsKey(m.Key)).ToList())
             {
@@ -95,13 +105,15 @@ internal sealed class ServerResources
                     _models.Add(name, resource);
                 }
             }
+
+            return true;
         }
     }
 
     // By listed name only: an address must not reach files elsewhere, as an argument of a tool may.
     private string? Model(string name, Caller caller) =>
         _library.List().FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } entry
-            ? ToolJson.Text(ModelSelectTool.Describe(entry, _library.TryDefault(caller.Tenant)))
+            ? ToolJson.Text(ModelSelectTool.Describe(entry, _library.TryDefault(caller.Tenant), _profiles))
             : null;
 
     private async ValueTask<string?> UnitAsync(RequestContext<ReadResourceRequestParams> request, string id, CancellationToken cancel)

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using ModelContextProtocol;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
@@ -7,7 +8,7 @@ using RyzenLlm.Mcp.Tools;
 namespace RyzenLlm.Mcp.Resources;
 
 /// <summary>A prompt: one message of the user, with <c>${arguments.name}</c> where an argument belongs, as in the manifest.</summary>
-internal sealed class TextPrompt(string name, string title, string description, string text, params PromptArgument[] arguments) : McpServerPrompt
+internal sealed partial class TextPrompt(string name, string title, string description, string text, params PromptArgument[] arguments) : McpServerPrompt
 {
     private const int LongestArgument = 100_000;
 
@@ -59,7 +60,7 @@ internal sealed class TextPrompt(string name, string title, string description, 
     public override ValueTask<GetPromptResult> GetAsync(RequestContext<GetPromptRequestParams> request, CancellationToken cancellationToken = default)
     {
         var given = (request.Params?.Arguments ?? new Dictionary<string, JsonElement>()).ToDictionary(a => ToolArguments.Plain(a.Key), a => a.Value);
-        var message = Text;
+        var values = new Dictionary<string, string>();
         foreach (var argument in arguments)
         {
             var value = given.TryGetValue(ToolArguments.Plain(argument.Name), out var json) ? json.ToString().Trim() : "";
@@ -68,8 +69,11 @@ internal sealed class TextPrompt(string name, string title, string description, 
                 throw new McpProtocolException($"{argument.Name} must be a text of {(argument.Required is true ? "1" : "0")} to {LongestArgument} characters.", McpErrorCode.InvalidParams);
             }
 
-            message = message.Replace($"${{arguments.{argument.Name}}}", value, StringComparison.Ordinal);
+            values[argument.Name] = value;
         }
+
+        // In one go: what an argument says is never taken for a place.
+        var message = Place().Replace(Text, place => values[place.Groups[1].Value]);
 
         return ValueTask.FromResult(new GetPromptResult
         {
@@ -77,4 +81,7 @@ internal sealed class TextPrompt(string name, string title, string description, 
             Messages = [new PromptMessage { Role = Role.User, Content = new TextContentBlock { Text = message.Trim() } }],
         });
     }
+
+    [GeneratedRegex(@"\$\{arguments\.(\w+)\}")]
+    private static partial Regex Place();
 }

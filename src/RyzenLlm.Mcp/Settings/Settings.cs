@@ -46,6 +46,15 @@ public sealed record ModelSettings
     /// <summary>Models that stay loaded; beyond it the one unused for longest is unloaded.</summary>
     [Range(1, 64)]
     public int KeepLoaded { get; init; } = 2;
+
+    /// <summary>Whether a model that was used is measured once while the server has nothing else to do, for automatic choice.</summary>
+    public bool MeasureInBackground { get; init; } = true;
+
+    /// <summary>Folder of the measured profiles; empty takes ryzenllm/profiles in the user's cache.</summary>
+    public string ProfileFolder { get; init; } = "";
+
+    /// <summary>Folder of the feedback about models; empty takes ryzenllm/feedback in the user's data.</summary>
+    public string FeedbackFolder { get; init; } = "";
 }
 
 /// <summary>How models are run.</summary>

@@ -39,6 +39,26 @@ public static class SettingsReader
     /// <summary>All keys with their default values, as in appsettings.json; lists appear once, without index.</summary>
     public static IEnumerable<(string Key, object? Default)> Keys() => Keys(new AppSettings(), "");
 
+    /// <summary>What the value of a key must be, to follow "must be".</summary>
+    /// <param name="key">A key of <see cref="Keys()"/>.</param>
+    public static string Allowed(string key)
+    {
+        var type = typeof(AppSettings);
+        PropertyInfo? property = null;
+        foreach (var name in key.Split(':'))
+        {
+            property = type.GetProperty(name) ?? throw new ArgumentException($"There is no setting {key}.", nameof(key));
+            type = property.PropertyType;
+        }
+
+        return property is null ? throw new ArgumentException($"There is no setting {key}.", nameof(key))
+            : property.GetCustomAttribute<AllowedValuesAttribute>() is { } allowed ? $"one of: {string.Join(", ", allowed.Values)}"
+            : property.GetCustomAttribute<MemorySizeAttribute>() is not null ? MemorySize.Expected
+            : type == typeof(string) ? "a text"
+            : type == typeof(string[]) ? "a list of texts"
+            : Describe(property);
+    }
+
     private static IEnumerable<(string Key, object? Default)> Keys(object record, string prefix)
     {
         foreach (var property in Properties(record.GetType()))

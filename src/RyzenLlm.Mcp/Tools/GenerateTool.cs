@@ -19,6 +19,7 @@ internal sealed class GenerateTool : McpServerTool
     private readonly ModelLibrary _library;
     private readonly LoadedModels _models;
     private readonly ContextMemory _memory;
+    private readonly AutoModel _auto;
     private readonly TimeProvider _clock;
     private readonly LongTexts _texts;
     private readonly ServerActivity _activity;
@@ -27,7 +28,7 @@ internal sealed class GenerateTool : McpServerTool
     private readonly Handles<Generation> _unfinished;
 
     private readonly TextParameter _prompt = new("prompt", "Text to continue, or the question to answer. Always needed, except with continue.", "");
-    private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty.", "", maxLength: 4096);
+    private readonly TextParameter _model = new("model", "Name of a model (see model-select); the default model if empty; auto weighs measured speed and quality for this request.", "", maxLength: 4096);
     private readonly TextParameter _system = new("system", "Instruction put before the prompt.", "");
     private readonly TextParameter _template = new(
         "template", "Chat form: auto is the model's own, plain just continues the text.", "auto", ["auto", .. ChatTemplate.All.Select(t => t.Name)]);
@@ -73,14 +74,15 @@ internal sealed class GenerateTool : McpServerTool
         [property: Description("From the request to the first token; absent if there was none.")] double? TimeToFirstTokenSeconds,
         [property: Description("What guessing ahead did; absent where it was off.")] SpeculationFacts? Speculation,
         [property: Description("With memory: ids of the units put before the prompt.")] string[]? Recalled,
+        [property: Description("With model auto: why this one, with the numbers.")] string? ModelReason,
         [property: Description("Why the memory was not read or not written; absent if all went well.")] string? MemoryProblem);
 
     public GenerateTool(
-        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, Conversations conversations, TimeProvider clock, LongTexts texts,
+        AppSettings settings, ModelLibrary library, LoadedModels models, ContextMemory memory, Conversations conversations, AutoModel auto, TimeProvider clock, LongTexts texts,
         ServerActivity activity, TenantLimits limits)
     {
         (_settings, _library, _models, _memory, _conversations) = (settings, library, models, memory, conversations);
-        (_clock, _texts, _activity, _limits) = (clock, texts, activity, limits);
+        (_auto, _clock, _texts, _activity, _limits) = (auto, clock, texts, activity, limits);
         _unfinished = new(clock, TimeSpan.FromMinutes(30), perTenant: 64);
         var defaults = settings.Generation;
         _maxTokens = new("max_tokens", "Tokens to generate at most.", 1, 1_000_000, defaults.MaxTokens);
@@ -96,7 +98,7 @@ internal sealed class GenerateTool : McpServerTool
         [
             _prompt, _model, _system, _template, _maxTokens, _temperature, _topK, _topP, _minP, _repetitionPenalty, _seed, _stop, _schema, _regex, _choices,
             _draft, _speculate, _deadline, _remember, _memoryBudget, _session,
-            _continue,
+            _continue, .. AutoModel.Parameters,
         ];
         ProtocolTool = new Tool
         {
@@ -152,6 +154,7 @@ internal sealed class GenerateTool : McpServerTool
             await memory.StoreAsync(generation.Prompt, generation.Model.Name, result.Text, cancellationToken).ConfigureAwait(false);
         }
 
+        _auto.Used(generation.Model);
         return Answer(caller, generation, result);
     }
 
@@ -181,10 +184,11 @@ internal sealed class GenerateTool : McpServerTool
             throw new ArgumentException("prompt is missing: it must be a text of at least 1 character.");
         }
 
-        var entry = _library.Resolve(arguments.Get(_model), caller);
         var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
+        var memory = Memory(arguments, caller);
+        var (entry, reason) = _auto.Resolve(arguments.Get(_model), arguments, caller, asked, memory?.Budget ?? 0, arguments.GetOptional(_draft));
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation, caller);
-        return new(entry, drafting, asked, prompt, Memory(arguments, caller), arguments.GetOptional(_session));
+        return new(entry, drafting, asked, prompt, memory, arguments.GetOptional(_session), reason);
     }
 
     private Generation Unfinished(Caller caller, string handle, ToolArguments arguments, bool isTask)
@@ -356,6 +360,7 @@ internal sealed class GenerateTool : McpServerTool
             result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null,
             SpeculationFacts.Of(result.Speculation),
             generation.Memory?.Recalled,
+            generation.Reason,
             generation.Memory?.Problem);
         List<ContentBlock> content = [new TextContentBlock { Text = text }];
         if (link is not null)

@@ -10,7 +10,9 @@ namespace RyzenLlm.Mcp.Tools;
 /// <param name="Prompt">The prompt as it was given.</param>
 /// <param name="Memory">What is remembered, or null.</param>
 /// <param name="Session">Conversation that it is a turn of, or null.</param>
-internal sealed record Generation(ModelEntry Model, ModelEntry? Draft, GenerationRequest Asked, string Prompt, GenerationMemory? Memory, string? Session)
+/// <param name="Reason">With model auto: why this model.</param>
+internal sealed record Generation(
+    ModelEntry Model, ModelEntry? Draft, GenerationRequest Asked, string Prompt, GenerationMemory? Memory, string? Session, string? Reason)
 {
     /// <summary>What earlier calls wrote.</summary>
     public string Written { get; init; } = "";

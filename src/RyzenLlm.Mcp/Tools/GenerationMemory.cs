@@ -28,6 +28,9 @@ internal sealed class GenerationMemory(ContextMemory memory, Caller caller, stri
 
     private bool _promptStored;
 
+    /// <summary>Tokens of recalled text at most.</summary>
+    public int Budget => budget;
+
     /// <summary>Units put into the prompt.</summary>
     public string[] Recalled { get; private set; } = [];
 

@@ -4,7 +4,7 @@ using RyzenLlm.Engine.Decoding;
 
 namespace RyzenLlm.Mcp.Tools;
 
-/// <summary>How far a generation is: written by the model's thread, read by the thread that reports.</summary>
+/// <summary>How far a generation is: written as its text comes, read by the thread that reports.</summary>
 /// <param name="maxTokens">Tokens at most.</param>
 /// <param name="earlier">Tokens that earlier calls generated.</param>
 internal sealed class GenerationProgress(int maxTokens, int earlier)

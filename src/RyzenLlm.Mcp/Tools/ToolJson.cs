@@ -14,7 +14,7 @@ namespace RyzenLlm.Mcp.Tools;
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(GenerateTool.GeneratedText))]
-[JsonSerializable(typeof(ModelSelectTool.ModelSelection))]
+[JsonSerializable(typeof(ModelSelectTool.ModelSelectionResult))]
 [JsonSerializable(typeof(RecallContextTool.RecalledContext))]
 [JsonSerializable(typeof(StoreContextTool.StoredContext))]
 [JsonSerializable(typeof(ForgetContextTool.ForgottenContext))]

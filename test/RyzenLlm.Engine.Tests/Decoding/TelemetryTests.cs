@@ -6,6 +6,7 @@ using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Engine.Sessions.Reuse;
 using RyzenLlm.Engine.Telemetry;
 using RyzenLlm.Engine.Tests.Models;
 
@@ -78,6 +79,36 @@ public sealed class TelemetryTests
         Assert.That(measured.Of("ryzenllm.models.size")[0], Is.GreaterThan(1000));
         Assert.That(() => ModelLoader.Load(Fixtures.File("absent.gguf")), Throws.InstanceOf<FileNotFoundException>());
         Assert.That(measured.Of("ryzenllm.model.load.duration", ("error.type", "FileNotFoundException")), Has.Length.EqualTo(1));
+    }
+
+    [Test]
+    public void KeptStatesAreCountedFromLookupToEviction()
+    {
+        using var model = Golden.Open("mamba-f32").Load();
+        using var states = new PrefixStates(model, new ReuseOptions(Shortest: 4));
+        using var measured = new Measured();
+        int[] prompt = [.. Enumerable.Range(1, 12)];
+        for (var i = 0; i < 2; i++)
+        {
+            using var batch = new Batch();
+            var reuse = states.Begin("ann", prompt);
+            foreach (var token in prompt[reuse.ReusedTokens..^1])
+            {
+                batch.Add(reuse.Session, token);
+            }
+
+            model.Forward(batch);
+            batch.Clear();
+            reuse.Keep(prompt);
+            reuse.Session.Dispose();
+        }
+
+        Assert.That(measured.Of("ryzenllm.cache.lookups"), Has.Length.EqualTo(2));
+        Assert.That(measured.Of("ryzenllm.cache.reused"), Is.EqualTo(new double[] { 0, 11 }));
+        Assert.That(measured.Of("ryzenllm.cache.size").Sum(), Is.EqualTo(states.Bytes).And.GreaterThan(0));
+        states.Evict(long.MaxValue);
+        Assert.That(measured.Of("ryzenllm.cache.evictions").Sum(), Is.GreaterThanOrEqualTo(1));
+        Assert.That(measured.Of("ryzenllm.cache.size").Sum(), Is.Zero);
     }
 
     [Test]

@@ -130,7 +130,7 @@ public sealed unsafe class GuardPageTests(string path)
         }
 
         using var taps = Activations(n, 4 * n, guard);
-        kernels.ConvolveStep(three.Floats, threeNext.Floats, rows[0].Floats, taps.Floats, rows[1].Floats, 4, n, y.Floats);
+        kernels.ConvolveStep(three.Floats, threeNext.Floats, rows[0].Floats, taps.Floats, rows[1].Floats, 4, n, 0, n, y.Floats);
         Array.ForEach(rows, r => r.Dispose());
     }
 

@@ -26,7 +26,13 @@ internal sealed class InProcessServer : IAsyncDisposable
     {
         var settings = new AppSettings
         {
-            Models = new() { Default = "mamba-f32" },
+            Models = new()
+            {
+                Default = "mamba-f32",
+                MeasureInBackground = false,
+                ProfileFolder = Repository.Scratch("profiles"),
+                FeedbackFolder = Repository.Scratch("feedback"),
+            },
             Engine = new() { Threads = 1 },
             States = new() { Folder = Path.Combine(Path.GetDirectoryName(Repository.ScratchMemory)!, "states") },
             Memory = new() { Store = $"sqlite:{Repository.ScratchMemory}" },

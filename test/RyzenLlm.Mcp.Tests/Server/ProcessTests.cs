@@ -93,6 +93,39 @@ public sealed class ProcessTests
         Assert.That(process.ExitCode, Is.Zero);
     }
 
+    [TestCase(true)]
+    [TestCase(false)]
+    [Platform(Exclude = "Win", Reason = "A shell starts the server here.")]
+    public async Task TheProcessEndsWhenOnlyItsParentDies(bool exit)
+    {
+        // The shell starts the server, says its number and stays until it is killed; standard input stays open, for this process holds it.
+        var start = new ProcessStartInfo("/bin/sh", ["-c", $"exec 3<&0; \"$0\" serve --set Server:ExitWithParent={exit} <&3 & echo $!; wait", BuiltProgram.Path])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+        };
+        foreach (var (name, value) in BuiltProgram.Environment())
+        {
+            start.Environment[name] = value;
+        }
+
+        using var shell = Process.Start(start)!;
+        using var server = Process.GetProcessById(int.Parse((await BuiltProgram.ReadLineAsync(shell))!));
+        await SendAsync(shell, Initialize);
+        await ReadAnswerAsync(shell, 1);
+        shell.Kill();
+        if (exit)
+        {
+            await BuiltProgram.WaitAsync(server);
+            return;
+        }
+
+        await SendAsync(shell, """{"jsonrpc":"2.0","id":2,"method":"ping"}""");
+        await ReadAnswerAsync(shell, 2);
+        shell.StandardInput.Close();
+        await BuiltProgram.WaitAsync(server);
+    }
+
     [Test]
     public async Task ACancelledCallEndsItsGenerationAndIsNotAnswered()
     {

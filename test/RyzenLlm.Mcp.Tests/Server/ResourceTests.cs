@@ -117,9 +117,9 @@ public sealed class ResourceTests(string era)
         await using var server = await StartAsync();
         var prompts = await server.Client.ListPromptsAsync();
         Assert.That(prompts.Select(p => p.Name), Is.EqualTo(new[] { "answer-with-memory", "summarise-into-memory", "compare-models" }));
-        var filled = await server.Client.GetPromptAsync("answer-with-memory", new Dictionary<string, object?> { ["question"] = "Who has the key?" });
+        var filled = await server.Client.GetPromptAsync("answer-with-memory", new Dictionary<string, object?> { ["question"] = "Who has the key? ${arguments.scope}", ["Scope"] = "boat" });
         var text = ((TextContentBlock)filled.Messages.Single().Content).Text;
-        Assert.That(text, Does.StartWith("Answer this question: Who has the key?").And.Contain("recall-context").And.Not.Contain("${"));
+        Assert.That(text, Does.StartWith("Answer this question: Who has the key? ${arguments.scope}\n").And.Contain("\"boat\" as scope").And.Contain("recall-context"));
         Assert.That(async () => await server.Client.GetPromptAsync("compare-models"), Throws.InstanceOf<McpProtocolException>().With.Message.Contains("task must be"));
     }
 

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using RyzenLlm.Engine.Models;
+using RyzenLlm.Engine.Telemetry;
 
 namespace RyzenLlm.Engine.Sessions.Reuse;
 
@@ -78,6 +79,7 @@ public sealed class PrefixStates : IDisposable
             var match = states.Tree.Find(prompt[..usable]);
             var (state, position) = Best(match);
             Touch(state);
+            Instruments.Reuse(_model.Info, position);
             var session = state?.Session.Snapshot(position) ?? _model.CreateSession();
             int[] marks = _model.Info.IsRecurrent
                 ? [.. new[] { Math.Min(instruction, usable), match.Common, usable }.Where(m => m > position && m >= _options.Shortest).Distinct().Order()]
@@ -160,6 +162,7 @@ public sealed class PrefixStates : IDisposable
                 if (use.Value.Writers == 0) // else giving it up would free nothing
                 {
                     Drop(use.Value);
+                    Instruments.StateEvictions.Add(1, Instruments.Of(_model.Info));
                 }
 
                 use = later;
@@ -278,6 +281,7 @@ public sealed class PrefixStates : IDisposable
         }
 
         _bytes += bytes;
+        Instruments.StateBytes.Add(bytes, Instruments.Of(_model.Info));
         var state = new KeptState { Session = session, Tenant = tenant, Place = tenant.Tree.Place(tokens) };
         state.Use = _uses.AddFirst(state);
         tenant.Tree.Set(state.Place, state);
@@ -344,6 +348,7 @@ public sealed class PrefixStates : IDisposable
     {
         var bytes = session.Discharge();
         _bytes -= bytes;
+        Instruments.StateBytes.Add(-bytes, Instruments.Of(_model.Info));
         _budget.Return(bytes);
         _dropped.Enqueue(session);
     }

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Threading.Channels;
 using Microsoft.AspNetCore.Http;
@@ -98,9 +99,17 @@ internal static class GenerateApi
         context.Response.Headers.CacheControl = "no-store";
         try
         {
-            await foreach (var piece in pieces.ReadAllAsync(cancel).ConfigureAwait(false))
+            var text = new StringBuilder();
+            while (await pieces.WaitToReadAsync(cancel).ConfigureAwait(false))
             {
-                await EventAsync(context, "text", piece).ConfigureAwait(false);
+                // All that has gathered while the last event was sent.
+                text.Clear();
+                while (pieces.TryRead(out var piece))
+                {
+                    text.Append(piece);
+                }
+
+                await EventAsync(context, "text", text.ToString()).ConfigureAwait(false);
             }
 
             await EventAsync(context, "done", told(await generating.ConfigureAwait(false))).ConfigureAwait(false);
@@ -117,7 +126,7 @@ internal static class GenerateApi
 
     private static async Task EventAsync<T>(HttpContext context, string name, T value)
     {
-        byte[] bytes = [.. System.Text.Encoding.ASCII.GetBytes($"event: {name}\ndata: "), .. PageJson.Bytes(value), (byte)'\n', (byte)'\n'];
+        byte[] bytes = [.. Encoding.ASCII.GetBytes($"event: {name}\ndata: "), .. PageJson.Bytes(value), (byte)'\n', (byte)'\n'];
         await context.Response.Body.WriteAsync(bytes, context.RequestAborted).ConfigureAwait(false);
         await context.Response.Body.FlushAsync(context.RequestAborted).ConfigureAwait(false);
     }

@@ -220,8 +220,7 @@ $('generate-form').addEventListener('submit', async event => {
       if (name === 'text') {
         if (!written) $('generate-facts').textContent = 'writing';
         written = true;
-        $('output').append(data);
-        $('output').scrollTop = $('output').scrollHeight;
+        write(data);
       } else if (name === 'done') {
         $('generate-facts').textContent = `${number.format(data.completion_tokens)} tokens, ${rate(data.tokens_per_second)} per second, ended by ${data.stop_reason}`;
       } else {
@@ -247,6 +246,20 @@ $('generate-form').addEventListener('submit', async event => {
 });
 
 $('stop').addEventListener('click', () => writing && writing.abort());
+
+// Small models write faster than a page can be laid out, so text is shown a few times a second.
+let waiting = '';
+
+function write(text) {
+  if (waiting === '') {
+    setTimeout(() => {
+      $('output').append(waiting);
+      $('output').scrollTop = $('output').scrollHeight;
+      waiting = '';
+    }, 100);
+  }
+  waiting += text;
+}
 
 // Server-sent events of a stream, as pairs of name and value.
 async function* events(stream) {
