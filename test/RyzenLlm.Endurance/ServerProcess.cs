@@ -16,6 +16,7 @@ internal sealed class ServerProcess : IDisposable
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly StringBuilder _errors = new();
     private int _lastId;
+    private volatile bool _ended;
 
     private ServerProcess(Process process)
     {
@@ -82,6 +83,11 @@ internal sealed class ServerProcess : IDisposable
         try
         {
             await WriteAsync(JsonSerializer.Serialize(new { jsonrpc = "2.0", id, method = "tools/call", @params = new { name = tool, arguments } }));
+            if (_ended)
+            {
+                return null; // it ended before this call could be among those that were told
+            }
+
             return await answer.Task.WaitAsync(cancel);
         }
         catch (OperationCanceledException) when (cancel.IsCancellationRequested)
@@ -151,15 +157,22 @@ internal sealed class ServerProcess : IDisposable
             }
             catch (JsonException)
             {
-                break; // cut off by the kill
+                lock (_errors)
+                {
+                    _errors.AppendLine($"Not JSON, cut off by a kill or a defect: {line}");
+                }
+
+                continue;
             }
 
-            if (message.TryGetProperty("id", out var id) && id.ValueKind == JsonValueKind.Number && _open.TryGetValue(id.GetInt32(), out var answer))
+            if (message.ValueKind == JsonValueKind.Object && message.TryGetProperty("id", out var id) && id.ValueKind == JsonValueKind.Number
+                && _open.TryGetValue(id.GetInt32(), out var answer))
             {
                 answer.TrySetResult(message);
             }
         }
 
+        _ended = true;
         foreach (var open in _open.Values)
         {
             open.TrySetCanceled();

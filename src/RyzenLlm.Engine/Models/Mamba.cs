@@ -52,11 +52,13 @@ public sealed unsafe class Mamba : LanguageModel
         _embedding = file.Matrix("token_embd.weight", Info.VocabularySize, n);
         _output = file.TryMatrix("output.weight", Info.VocabularySize, n, out var output) ? output : _embedding;
         _outputNorm = _vectors.Load("output_norm.weight", n);
-        _ones = _vectors.Constant(1, Math.Max(_config.StateSize, _config.TimeStepRank));
         for (var i = 0; i < _config.BlockCount; i++)
         {
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config));
         }
+
+        // Only now that tensors of these sizes were found: until then they are what the file says.
+        _ones = _vectors.Constant(1, Math.Max(_config.StateSize, _config.TimeStepRank));
 
         _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         _normRow = t => Kernels.RmsNorm(_x + ((long)t * n), _block.AttnNorm, _config.RmsEpsilon, n, _h + ((long)t * n));

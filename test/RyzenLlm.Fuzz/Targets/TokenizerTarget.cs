@@ -61,6 +61,9 @@ internal sealed class TokenizerTarget : FuzzTarget
 
     public override bool IsDocumented(Exception e) => e is ModelFormatException;
 
+    // The tables over bytes that every tokenizer makes, whatever the size of its vocabulary.
+    public override long AllocationLimit(int length) => base.AllocationLimit(length) + (128 * 1024);
+
     public override void Dispose() => _file.Dispose();
 
     private byte[] Vocabulary(string model, Action<GgufWriter> fill)
