@@ -27,13 +27,16 @@ public sealed class DisconnectTests
     {
         // A client that dies says nothing more: its connections just end.
         var sockets = new ConcurrentBag<Socket>();
-        var connections = new HttpClient(new SocketsHttpHandler { ConnectCallback = async (context, cancel) =>
+        var connections = new HttpClient(new SocketsHttpHandler
+        {
+            ConnectCallback = async (context, cancel) =>
         {
             var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
             sockets.Add(socket);
             await socket.ConnectAsync(context.DnsEndPoint, cancel);
             return new NetworkStream(socket, ownsSocket: true);
-        } });
+        }
+        });
         await using var client = await _program.ConnectAsync(era, sse: sse, connections: connections);
         var call = client.CallToolAsync("generate", Endless()).AsTask();
         await _program.WaitForPendingAsync(1);

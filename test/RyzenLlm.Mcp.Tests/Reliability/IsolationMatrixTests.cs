@@ -33,12 +33,19 @@ public sealed partial class IsolationMatrixTests
         _guest = await _program.ConnectAsync("2025-11-25", HttpProgram.Guest);
         var stored = await _owner.CallToolAsync("store-context", new Dictionary<string, object?>
         {
-            ["text"] = $"The safe opens with {Word}.", ["session"] = Session, ["scope"] = Scope,
+            ["text"] = $"The safe opens with {Word}.",
+            ["session"] = Session,
+            ["scope"] = Scope,
         });
         _id = stored.StructuredContent!.Value.GetProperty("ids")[0].GetString()!;
         var part = await _owner.CallToolAsync("generate", new Dictionary<string, object?>
         {
-            ["prompt"] = $"The {Word}", ["model"] = "endless", ["max_tokens"] = 100_000, ["deadline_seconds"] = 0.2, ["memory"] = "true", ["session"] = Session,
+            ["prompt"] = $"The {Word}",
+            ["model"] = "endless",
+            ["max_tokens"] = 100_000,
+            ["deadline_seconds"] = 0.2,
+            ["memory"] = "true",
+            ["session"] = Session,
         });
         _handle = part.StructuredContent!.Value.GetProperty("continue_from").GetString()!;
     }
