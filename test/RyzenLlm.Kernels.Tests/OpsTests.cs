@@ -1,7 +1,7 @@
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
-using RyzenLlm.Kernels.Threading;
 using RyzenLlm.Kernels.Tests.Kernels;
+using RyzenLlm.Kernels.Threading;
 
 namespace RyzenLlm.Kernels.Tests;
 

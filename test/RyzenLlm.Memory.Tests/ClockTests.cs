@@ -21,7 +21,8 @@ internal sealed class ClockTests
         using RsuMemory memory = await OpenAsync(clock);
         await memory.StoreAsync("ann", new StoreRequest
         {
-            Items = [new Utterance { Text = "The parking permit hangs in the hall." }], ExpiresAt = clock.GetUtcNow().AddDays(10),
+            Items = [new Utterance { Text = "The parking permit hangs in the hall." }],
+            ExpiresAt = clock.GetUtcNow().AddDays(10),
         });
         clock.Now = clock.Now.AddYears(30);
         Assert.That((await RecallAsync(memory, "parking permit")).Hits, Is.Empty, "it has expired");

@@ -13,8 +13,8 @@ public sealed class EngineChatClientTests
 {
     private static readonly ChatOptions Short = new() { MaxOutputTokens = 16, Seed = 5, Temperature = 0.9f };
 
-    private Scheduler _scheduler;
-    private EngineChatClient _client;
+    private Scheduler _scheduler = null!;
+    private EngineChatClient _client = null!;
 
     [OneTimeSetUp]
     public void Load()
