@@ -112,7 +112,7 @@ public sealed class ModelLibrary
             return Default(caller.Tenant);
         }
 
-        return caller.Scopes is null ? Resolve(name) : Listed(name, List());
+        return caller.Scopes is null ? Resolve(name) : Listed(name, List(), mayBePath: false);
     }
 
     /// <summary>The model of a path or name; empty or null takes the default.</summary>
@@ -140,10 +140,10 @@ public sealed class ModelLibrary
             };
         }
 
-        return Listed(nameOrPath, List());
+        return Listed(nameOrPath, List(), LooksLikePath(nameOrPath));
     }
 
-    private static ModelEntry Listed(string name, IReadOnlyList<ModelEntry> all)
+    private static ModelEntry Listed(string name, IReadOnlyList<ModelEntry> all, bool mayBePath)
     {
         if (all.FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } found)
         {
@@ -152,7 +152,7 @@ public sealed class ModelLibrary
 
         var known = all.Count > 0 ? $"Models found: {string.Join(", ", all.Select(m => m.Name))}." : $"No models were found either; put GGUF files into {CacheFolder}.";
         throw new ModelNotFoundException(
-            LooksLikePath(name) ? $"There is no model file or folder {name}. {known}" : $"There is no model named '{name}'. {known}");
+            mayBePath ? $"There is no model file or folder {name}. {known}" : $"There is no model named '{name}'. {known}");
     }
 
     private static bool LooksLikePath(string text) => text.Contains('/') || text.Contains('\\') || text.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase);

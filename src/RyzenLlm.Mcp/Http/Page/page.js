@@ -222,6 +222,7 @@ $('generate-form').addEventListener('submit', async event => {
         written = true;
         write(data);
       } else if (name === 'done') {
+        show();
         $('generate-facts').textContent = `${number.format(data.completion_tokens)} tokens, ${rate(data.tokens_per_second)} per second, ended by ${data.stop_reason}`;
       } else {
         throw new Error(data);
@@ -252,13 +253,15 @@ let waiting = '';
 
 function write(text) {
   if (waiting === '') {
-    setTimeout(() => {
-      $('output').append(waiting);
-      $('output').scrollTop = $('output').scrollHeight;
-      waiting = '';
-    }, 100);
+    setTimeout(show, 100);
   }
   waiting += text;
+}
+
+function show() {
+  $('output').append(waiting);
+  $('output').scrollTop = $('output').scrollHeight;
+  waiting = '';
 }
 
 // Server-sent events of a stream, as pairs of name and value.
