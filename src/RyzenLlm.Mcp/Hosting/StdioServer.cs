@@ -33,7 +33,7 @@ internal static class StdioServer
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = LastMoment);
         builder.AddRyzenLlmTelemetry(settings);
         builder.Services.AddRyzenLlm(settings)
-            .WithStreamServerTransport(input, output)
+            .WithStreamServerTransport(input, new WholeMessages(output))
             .WithMessageFilters(filters => filters.AddIncomingFilter(next => async (context, token) =>
             {
                 input.MessageTaken();
