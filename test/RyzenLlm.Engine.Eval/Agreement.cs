@@ -57,7 +57,7 @@ internal static class Agreement
                     + $"| {measured[^1].Item2:0.00} | {predicted[^1].Item2:0.00} |");
             }
 
-            var kind = paid ? "draft model" : "free draft";
+            var kind = paid ? "model" : "free";
             lines.Add(new(kind, measured));
             lines.Add(new($"{kind}, predicted", predicted));
         }
