@@ -26,7 +26,7 @@ public sealed partial class PageTests
         if (!Directory.Exists(Path.Combine(folder, "node_modules")) || !File.Exists(Environment.GetEnvironmentVariable("CHROMIUM") ?? "/usr/bin/chromium"))
         {
             const string missing = "There is no Chromium, or the packages of test/Page are not installed (npm ci).";
-            if (Environment.GetEnvironmentVariable("RYZENLLM_REQUIRE_SHARED") == "1")
+            if (Environment.GetEnvironmentVariable("RYZENLLM_REQUIRE_BROWSER") == "1")
             {
                 Assert.Fail(missing);
             }
