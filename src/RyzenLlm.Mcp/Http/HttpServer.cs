@@ -202,11 +202,6 @@ internal static class HttpServer
     private static async Task AnnounceAsync(WebApplication app, AppSettings settings, TokenFile? tokens)
     {
         var listening = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses;
-        foreach (var address in listening)
-        {
-            await Console.Error.WriteLineAsync($"ryzenllm: serving MCP at {address}{McpPath} (older clients: {address}{McpPath}/sse)").ConfigureAwait(false);
-        }
-
         if (tokens is not null)
         {
             await Console.Error.WriteLineAsync(
@@ -215,6 +210,12 @@ internal static class HttpServer
         else if (settings.Server.Auth == "none")
         {
             await Console.Error.WriteLineAsync("ryzenllm: Server:Auth is none: every program of every user of this computer may use this server.").ConfigureAwait(false);
+        }
+
+        // Last: whoever waits for it has read the rest.
+        foreach (var address in listening)
+        {
+            await Console.Error.WriteLineAsync($"ryzenllm: serving MCP at {address}{McpPath} (older clients: {address}{McpPath}/sse)").ConfigureAwait(false);
         }
     }
 }
