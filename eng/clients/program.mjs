@@ -19,16 +19,17 @@ writeFileSync(
   { mode: 0o600 });
 
 // A model whose vocabulary names no end token, so that only a limit ends its texts.
-export const endless = join(folder, 'endless.gguf');
+export const endless = 'endless';
 const bytes = readFileSync(join(models, 'mamba-f32.gguf'));
 bytes.write('xxx', bytes.indexOf('tokenizer.ggml.eos_token_id') + 'tokenizer.ggml.'.length);
-writeFileSync(endless, bytes);
+writeFileSync(join(folder, `${endless}.gguf`), bytes);
 
 export const environment = {
   PATH: process.env.PATH,
   HOME: process.env.HOME,
   ...(process.env.DOTNET_ROOT ? { DOTNET_ROOT: process.env.DOTNET_ROOT } : {}),
   RYZENLLM__MODELS__FOLDERS__0: models,
+  RYZENLLM__MODELS__FOLDERS__1: folder,
   RYZENLLM__MODELS__DEFAULT: 'mamba-f32',
   RYZENLLM__ENGINE__THREADS: '1',
   RYZENLLM__MEMORY__STORE: `sqlite:${join(folder, 'memory.db')}`,
