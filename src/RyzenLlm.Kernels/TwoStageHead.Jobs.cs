@@ -72,8 +72,8 @@ public sealed unsafe partial class TwoStageHead
     /// <summary>Upper bounds into y, and the largest lower bounds of each worker's share. Rows not copied are their own bounds.</summary>
     private sealed class ScoreJob(TwoStageHead head) : TeamJob
     {
-        private readonly Activations[] _activations = new Activations[MaxTokens];
-        private readonly TopRows[] _tops = new TopRows[MaxTokens];
+        private readonly Activations[] _activations = new Activations[MaxRows];
+        private readonly TopRows[] _tops = new TopRows[MaxRows];
         private int _tokens;
         private float* _y;
 
@@ -87,8 +87,8 @@ public sealed unsafe partial class TwoStageHead
 
         public override void Run(int worker, int workers)
         {
-            var scores = stackalloc float[Band * MaxTokens];
-            var counts = stackalloc int[MaxTokens];
+            var scores = stackalloc float[Band * MaxRows];
+            var counts = stackalloc int[MaxRows];
             for (var t = 0; t < _tokens; t++)
             {
                 new Span<float>(head.Kept(worker, t), _tops[t].Count).Fill(float.NegativeInfinity);
@@ -130,7 +130,7 @@ public sealed unsafe partial class TwoStageHead
             var column = stackalloc float[Band];
             for (var i = 0; i < count; i++)
             {
-                column[i] = scores[i * MaxTokens];
+                column[i] = scores[i * MaxRows];
             }
 
             for (var i = 0; i < count;)
@@ -175,8 +175,8 @@ public sealed unsafe partial class TwoStageHead
     /// <summary>Full products of the rows whose upper bound reaches the threshold.</summary>
     private sealed class RefineJob(TwoStageHead head) : TeamJob
     {
-        private readonly float[] _thresholds = new float[MaxTokens];
-        private readonly TopRows[] _tops = new TopRows[MaxTokens];
+        private readonly float[] _thresholds = new float[MaxRows];
+        private readonly TopRows[] _tops = new TopRows[MaxRows];
         private float* _x;
         private int _tokens;
         private float* _y;

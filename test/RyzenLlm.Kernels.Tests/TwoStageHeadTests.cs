@@ -50,16 +50,16 @@ public sealed unsafe class TwoStageHeadTests(string path)
                         }
                     }
 
-                    survivors += top == 1 ? actual.Count(v => !float.IsNegativeInfinity(v)) : 0;
+                    survivors += top == 1 && n <= TwoStageHead.MaxRows ? actual.Count(v => !float.IsNegativeInfinity(v)) : 0;
                 }
             }
         }
 
-        // 16 tokens in all, the last 4 or 6 with most of the copy: unless all rows are alike, few of the 999 are left.
+        // 10 tokens in all, the last 4 with most of the copy: unless all rows are alike, few of the 999 are left.
         Assert.That(head.CopiedRows, Is.EqualTo(Count));
         if (kind is Rows.Gaussian && columns == 2560)
         {
-            Assert.That(survivors, Is.LessThan(16 * 100));
+            Assert.That(survivors, Is.LessThan(10 * 150));
         }
     }
 

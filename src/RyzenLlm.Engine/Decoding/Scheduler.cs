@@ -147,7 +147,7 @@ public sealed class Scheduler : IDisposable
         {
             var (request, prepared) = (ticket.Request, PreparedRequest.Of(Model, _constraints, ticket.Request));
             var tokens = (int)Math.Min(int.MaxValue, prepared.PromptTokens + (long)request.MaxTokens);
-            ticket.Memory = _memory.Reserve($"a request of up to {tokens} tokens", Model.SessionBytes(tokens), "Shorten the prompt or lower max_tokens");
+            ticket.Hold(_memory.Reserve($"a request of up to {tokens} tokens", Model.SessionBytes(tokens), "Shorten the prompt or lower max_tokens"));
             if (request.Reuse != StateReuse.Off)
             {
                 _states.Restore(request.Tenant, prepared.Tokens);

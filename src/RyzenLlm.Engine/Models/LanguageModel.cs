@@ -51,9 +51,6 @@ public abstract unsafe class LanguageModel : IDisposable
 
     private readonly TensorFile _file;
     private readonly HeadProduct _headProduct;
-    // Beyond it multiply-adds are the limit, no more the bytes: the full product of eight rows takes four fifths of the time of two stages.
-    private const int MostTwoStageRows = 4;
-
     private TwoStageHead? _head;
     private int _openSessions;
     private bool _disposed;
@@ -224,6 +221,6 @@ public abstract unsafe class LanguageModel : IDisposable
             }
         }
 
-        return tops.Length <= MostTwoStageRows;
+        return tops.Length <= TwoStageHead.MaxRows;
     }
 }

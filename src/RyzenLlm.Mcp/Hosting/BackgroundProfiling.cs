@@ -79,7 +79,26 @@ internal sealed partial class BackgroundProfiling(AppSettings settings, LoadedMo
         }
     }
 
+    // In memory that is free: nothing that somebody may need again is given up for it.
     private void Measure(ModelEntry entry)
+    {
+        var bytes = LoadedModels.BytesOf(entry);
+        if (!models.Memory.TryReserve(bytes))
+        {
+            return;
+        }
+
+        try
+        {
+            MeasureUndisturbed(entry);
+        }
+        finally
+        {
+            models.Memory.Return(bytes);
+        }
+    }
+
+    private void MeasureUndisturbed(ModelEntry entry)
     {
         for (var done = false; !done;)
         {

@@ -189,7 +189,7 @@ public sealed class LoadedModels : IDisposable
     }
 
     // Weights are used in place from the mapped file; buffers of a step and pages in reserve come on top.
-    private static long BytesOf(ModelEntry entry) => entry.Bytes + (entry.Bytes / 8) + 32_000_000;
+    internal static long BytesOf(ModelEntry entry) => entry.Bytes + (entry.Bytes / 8) + 32_000_000;
 
     private static long DiskLimit(StateSettings states, string folder) => states.Disk.Contains('%', StringComparison.Ordinal)
         ? MemorySize.Parse(states.Disk, new DriveInfo(Path.GetPathRoot(folder)!).AvailableFreeSpace)

@@ -334,7 +334,7 @@ internal sealed class FakeQdrant : IDisposable
         ["time"] = 0.001,
     }.ToJsonString(JsonSerializerOptions.Default);
 
-    public void Dispose() => _listener.Close();
+    public void Dispose() => _listener.Abort(); // closing waits a second for connections that are kept alive
 }
 
 /// <summary>An answer with an error status.</summary>

@@ -15,6 +15,7 @@ internal sealed class Ticket : IDisposable
     private readonly CancellationToken _closing;
     private readonly Action _leave;
     private PreparedRequest? _prepared;
+    private IDisposable? _memory;
     private int _state;
 
     /// <summary>A request that waits.</summary>
@@ -49,8 +50,14 @@ internal sealed class Ticket : IDisposable
         set => Volatile.Write(ref _prepared, value);
     }
 
-    /// <summary>Memory that is reserved for it until it is answered, or null.</summary>
-    public IDisposable? Memory { get; set; }
+    /// <summary>Keeps memory reserved until the request is answered; gives it back at once where it has been, as happens while it is prepared.</summary>
+    public void Hold(IDisposable memory)
+    {
+        if (Interlocked.CompareExchange(ref _memory, memory, null) is not null)
+        {
+            memory.Dispose();
+        }
+    }
 
     /// <summary>The answer.</summary>
     public Task<GenerationResult> Result => _answer.Task;
@@ -97,7 +104,7 @@ internal sealed class Ticket : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Memory?.Dispose();
+        Interlocked.Exchange(ref _memory, _ended)?.Dispose(); // no longer null: what comes now is not held
         _registration.Dispose();
         _ended.Dispose();
         _deadline.Dispose();
