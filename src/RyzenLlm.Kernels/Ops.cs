@@ -63,7 +63,7 @@ public enum Precision
     Exact,
 
     /// <summary>
-    /// In 16-bit fixed point with a unit per 32 where that is faster (Q8_0, on paths with <see cref="KernelSet.HasFixedPoint"/>): an error
+    /// In 16-bit fixed point with a unit per 32 where that is faster (Q8_0 and Q4_0, on paths with <see cref="KernelSet.HasFixedPoint"/>): an error
     /// of 2^-16 of the block's largest activation, far below that of the weights. As independent of batch and split as the exact product.
     /// </summary>
     Fast,
@@ -130,7 +130,7 @@ public sealed unsafe partial class Ops : IDisposable
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(y);
         WeightBytes += w.Bytes;
-        if (Precision == Precision.Fast && Kernels.HasFixedPoint && w.Format.Type == QuantType.Q8_0)
+        if (Precision == Precision.Fast && Kernels.HasFixedPoint && KernelSet.IsFixed(w.Format.Type))
         {
             _fixedRows.Reserve(n, w.Columns);
             _fixedRows.Set(x, n, w.Columns);

@@ -2,6 +2,7 @@ using RyzenLlm.Engine.Decoding.Speculation;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Kernels;
 using RyzenLlm.Memory.Evaluation;
 
 namespace RyzenLlm.Engine.Eval;
@@ -16,7 +17,7 @@ internal static class Agreement
     {
         var options = new LoadOptions { Threads = arguments["threads", 2], Kernels = arguments["kernels", "auto"] };
         using var model = ModelLoader.Load(target, options);
-        using var small = ModelLoader.Load(draft, options);
+        using var small = ModelLoader.Load(draft, options with { Precision = Precision.Fast }); // as the server loads drafts
         var (tokens, repeats) = (arguments["tokens", 48], arguments["repeats", 3]);
         int[] prompt = [1, 2, 3, 4, 5, 6, 7, 8];
         var plain = Streams.Decode(model, prompt, SamplingOptions.Greedy, tokens, null).Tokens;

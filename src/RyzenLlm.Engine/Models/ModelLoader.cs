@@ -17,7 +17,7 @@ public sealed record LoadOptions
     /// <summary>Element type of key/value caches; F32 for exact evaluation.</summary>
     public KvType KvType { get; init; } = KvType.F16;
 
-    /// <summary>Activations of products with Q8_0 weights; exact for logits that are compared with a reference.</summary>
+    /// <summary>Activations of products with Q8_0 or Q4_0 weights; exact for logits that are compared with a reference.</summary>
     public Precision Precision { get; init; } = Precision.Exact;
 
     /// <summary>How the largest logits are found where not all are wanted; the logits are the same.</summary>

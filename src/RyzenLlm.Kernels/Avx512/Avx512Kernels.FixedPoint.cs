@@ -8,8 +8,8 @@ using V = System.Runtime.Intrinsics.Vector512<float>;
 
 namespace RyzenLlm.Kernels;
 
-// Q8_0 with 16-bit activations: vpmaddwd of sign-extended weights. |S_b| <= 32 * 128 * 32767 = 1.35e8, so 32-bit sums are exact.
-// One token: 16 blocks of a row at a time, their sums transposed into one vector. Many tokens: 32 rows in lanes, activations broadcast.
+// Q8_0 and Q4_0 with 16-bit activations: vpmaddwd of weights as words. |S_b| <= 32 * 128 * 32639 = 1.34e8, so 32-bit sums are exact.
+// One token of Q8_0: 16 blocks of a row at a time, their sums transposed into one vector. Many tokens: 32 rows in lanes, activations broadcast.
 internal sealed unsafe partial class Avx512Kernels
 {
     private const int FixedRows = 32;
@@ -18,6 +18,9 @@ internal sealed unsafe partial class Avx512Kernels
 
     // From here on the transposition of weights is cheaper than doing tokens one by one.
     private const int FixedTileFrom = 6;
+
+    // A band of rows stays in the second-level cache for the second and later of so few tokens.
+    private const int FixedBand = 64;
 
     // Tokens for which a panel is used before the next rows: their activations stay in the second-level cache.
     private const int FixedBlockTokens = 128;
@@ -37,9 +40,9 @@ internal sealed unsafe partial class Avx512Kernels
             quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(2, 3, 0, 1)));
             quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(1, 0, 3, 2)));
             var max = quarter.ToScalar();
-            var unit = max / 32767;
+            var unit = max / FixedSteps;
             units[b] = unit;
-            var inverse = Vector512.Create(unit == 0 ? 0 : 32767 / max);
+            var inverse = Vector512.Create(unit == 0 ? 0 : FixedSteps / max);
             Avx512F.ConvertToVector256Int16WithSaturation(Avx512F.ConvertToVector512Int32(low * inverse)).Store(q);
             Avx512F.ConvertToVector256Int16WithSaturation(Avx512F.ConvertToVector512Int32(high * inverse)).Store(q + 16);
         }
@@ -48,22 +51,32 @@ internal sealed unsafe partial class Avx512Kernels
     internal override void MatMulFixed(WeightMatrix w, int begin, int end, short* q, float* units, int n, float* y, long ldy)
     {
         var blocks = w.Columns / FixedBlock;
-        if (n < FixedTileFrom)
+        var nibbles = w.Format.Type == QuantType.Q4_0;
+        if (n >= FixedTileFrom)
         {
-            // A band of rows stays in the second-level cache for the second and later tokens.
-            const int Band = 64;
-            for (var first = begin; first < end; first += Band)
+            if (nibbles)
             {
-                for (var t = 0; t < n; t++)
-                {
-                    var rows = Math.Min(Band, end - first);
-                    FixedRow(w.Data + (first * w.RowBytes), rows, blocks, q + ((long)t * w.Columns), units + ((long)t * blocks), y + (t * ldy) + first);
-                }
+                MultiplyFixedTiles<Nibbles>(w, begin, end, blocks, q, units, n, y, ldy);
             }
+            else
+            {
+                MultiplyFixedTiles<Bytes>(w, begin, end, blocks, q, units, n, y, ldy);
+            }
+        }
+        else if (nibbles)
+        {
+            MultiplyNibbles(w, begin, end, blocks, q, units, n, y, ldy);
         }
         else
         {
-            MultiplyFixedTiles(w, begin, end, blocks, q, units, n, y, ldy);
+            for (var first = begin; first < end; first += FixedBand)
+            {
+                for (var t = 0; t < n; t++)
+                {
+                    var rows = Math.Min(FixedBand, end - first);
+                    FixedRow(w.Data + (first * w.RowBytes), rows, blocks, q + ((long)t * w.Columns), units + ((long)t * blocks), y + (t * ldy) + first);
+                }
+            }
         }
 
         GC.KeepAlive(w);
@@ -85,7 +98,8 @@ internal sealed unsafe partial class Avx512Kernels
         public static bool OnZeros => false;
     }
 
-    private static void MultiplyFixedTiles(WeightMatrix w, int begin, int end, int blocks, short* q, float* units, int n, float* y, long ldy)
+    private static void MultiplyFixedTiles<TBlock>(WeightMatrix w, int begin, int end, int blocks, short* q, float* units, int n, float* y, long ldy)
+        where TBlock : struct, IFixedBlock
     {
         // Weights and scales of 32 rows, sums of a tile, and the last tokens if they do not fill a tile.
         var columns = w.Columns;
@@ -116,7 +130,7 @@ internal sealed unsafe partial class Avx512Kernels
             {
                 var ahead = w.Data + ((first + FixedRows) * w.RowBytes);
                 var rows = Math.Min(FixedRows, end - first);
-                PackFixedPanel(w.Data + (first * w.RowBytes), w.RowBytes, rows, blocks, panel, scales);
+                PackFixedPanel<TBlock>(w.Data + (first * w.RowBytes), w.RowBytes, rows, blocks, panel, scales);
                 for (var t = block; t < stop; t += FixedTokens)
                 {
                     var whole = t + FixedTokens <= n;
@@ -183,7 +197,7 @@ internal sealed unsafe partial class Avx512Kernels
     /// <summary>Sixteen sums of pairs whose total is S of one block.</summary>
     [MethodImpl(Inline)]
     private static I Sums(byte* block, short* x) =>
-        Avx512BW.MultiplyAddAdjacent(Avx512BW.ConvertToVector512Int16(Vector256.Load((sbyte*)block + 2)), Vector512.Load(x));
+        Avx512BW.MultiplyAddAdjacent(Bytes.Words(block), Vector512.Load(x));
 
     /// <summary>S of sixteen blocks, in order.</summary>
     [MethodImpl(Inline)]
@@ -217,9 +231,13 @@ internal sealed unsafe partial class Avx512Kernels
     {
         var low = Sse2.UnpackLow(Scales4(w), Scales4(w + (4 * 34)));
         var high = Sse2.UnpackLow(Scales4(w + (8 * 34)), Scales4(w + (12 * 34)));
-        var halves = Vector256.Create(low, high).AsInt16();
-        return ((Avx512F.ConvertToVector512Int32(halves) << 13) & Vector512.Create(unchecked((int)0x8FFFE000))).AsSingle() * Vector512.Create(HalfScale);
+        return Widen(Vector256.Create(low, high));
     }
+
+    /// <summary>Sixteen halves as floats.</summary>
+    [MethodImpl(Inline)]
+    private static V Widen(Vector256<long> halves) =>
+        ((Avx512F.ConvertToVector512Int32(halves.AsInt16()) << 13) & Vector512.Create(unchecked((int)0x8FFFE000))).AsSingle() * Vector512.Create(HalfScale);
 
     /// <summary>The halves at bytes 0, 34, 68 and 102, in the lower 64 bits.</summary>
     [MethodImpl(Inline)]
@@ -249,7 +267,8 @@ internal sealed unsafe partial class Avx512Kernels
     /// block. Rows behind the last repeat it.
     /// </summary>
     [MethodImpl(Hot)]
-    private static void PackFixedPanel(byte* w, long rowBytes, int rows, int blocks, short* panel, float* scales)
+    private static void PackFixedPanel<TBlock>(byte* w, long rowBytes, int rows, int blocks, short* panel, float* scales)
+        where TBlock : struct, IFixedBlock
     {
         var offsets = stackalloc long[FixedRows];
         for (var r = 0; r < FixedRows; r++)
@@ -257,7 +276,7 @@ internal sealed unsafe partial class Avx512Kernels
             offsets[r] = Math.Min(r, rows - 1) * rowBytes;
         }
 
-        for (var b = 0; b < blocks; b++, w += 34, scales += FixedRows)
+        for (var b = 0; b < blocks; b++, w += TBlock.Bytes, scales += FixedRows)
         {
             for (var r = 0; r < FixedRows; r++)
             {
@@ -290,7 +309,7 @@ internal sealed unsafe partial class Avx512Kernels
         }
 
         [MethodImpl(Inline)]
-        static I Words(byte* block) => Avx512BW.ConvertToVector512Int16(Vector256.Load((sbyte*)block + 2)).AsInt32();
+        static I Words(byte* block) => TBlock.Words(block).AsInt32();
     }
 
     /// <summary>Quarter k of the four operands, as one vector, to the place of pair 4 k.</summary>
@@ -312,7 +331,6 @@ internal sealed unsafe partial class Avx512Kernels
     private static void FixedTile<TStart>(short* panel, float* scales, int blocks, short* x, long ldx, float* units, long ldu, float* sums)
         where TStart : struct, IFixedStart
     {
-        var ldx3 = 3 * ldx;
         var ldu3 = 3 * ldu;
         for (var b = 0; b < blocks; b++, scales += FixedRows, units++, sums += FixedRows)
         {
@@ -323,14 +341,8 @@ internal sealed unsafe partial class Avx512Kernels
             {
                 var w0 = Vector512.Load(panel);
                 var w1 = Vector512.Load(panel + FixedRows);
-                MultiplyPair(ref a0, ref b0, w0, w1, x);
-                MultiplyPair(ref a1, ref b1, w0, w1, x + ldx);
-                MultiplyPair(ref a2, ref b2, w0, w1, x + (2 * ldx));
-                MultiplyPair(ref a3, ref b3, w0, w1, x + ldx3);
-                MultiplyPair(ref a4, ref b4, w0, w1, x4);
-                MultiplyPair(ref a5, ref b5, w0, w1, x4 + ldx);
-                MultiplyPair(ref a6, ref b6, w0, w1, x4 + (2 * ldx));
-                MultiplyPair(ref a7, ref b7, w0, w1, x4 + ldx3);
+                MultiplyQuad<Eight>(0, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, w0, w1, x, ldx);
+                MultiplyQuad<Eight>(4, ref a4, ref b4, ref a5, ref b5, ref a6, ref b6, ref a7, ref b7, w0, w1, x4, ldx);
             }
 
             var d0 = Vector512.Load(scales);
@@ -345,14 +357,6 @@ internal sealed unsafe partial class Avx512Kernels
             AddBlock<TStart>(a6, b6, d0, d1, u4 + (2 * ldu), sums + (6 * FixedLanes * FixedRows));
             AddBlock<TStart>(a7, b7, d0, d1, u4 + ldu3, sums + (7 * FixedLanes * FixedRows));
         }
-    }
-
-    [MethodImpl(Inline)]
-    private static void MultiplyPair(ref I a, ref I b, Vector512<short> w0, Vector512<short> w1, short* x)
-    {
-        var v = Vector512.Create(*(int*)x).AsInt16();
-        a += Avx512BW.MultiplyAddAdjacent(w0, v);
-        b += Avx512BW.MultiplyAddAdjacent(w1, v);
     }
 
     [MethodImpl(Inline)]

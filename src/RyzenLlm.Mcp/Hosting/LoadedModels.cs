@@ -141,7 +141,7 @@ public sealed class LoadedModels : IDisposable
             if (!drafts.TryGetValue(draft.Path, out loading!) || loading.IsFaulted)
             {
                 target.Reservations.Add(Memory.Reserve($"the model {draft.Name}", BytesOf(draft), "Set speculate to lookup"));
-                var options = OptionsFor(_settings.Engine) with { Threads = 1 };
+                var options = OptionsFor(_settings.Engine) with { Threads = 1, Precision = Precision.Fast }; // guesses need no exactness
                 drafts[draft.Path] = loading = Task.Run(() => ModelLoader.Load(draft.Path, options), CancellationToken.None);
             }
         }

@@ -73,7 +73,7 @@ public sealed record EngineSettings
     public string KvType { get; init; } = "f16";
 
     /// <summary>
-    /// Activations of products with Q8_0 weights: exact takes them as they are, fast rounds them to 16 bits where the processor gains by it.
+    /// Activations of products with Q8_0 or Q4_0 weights: exact takes them as they are, fast rounds them to 16 bits where the processor gains by it.
     /// </summary>
     [AllowedValues("exact", "fast")]
     public string Precision { get; init; } = "fast";

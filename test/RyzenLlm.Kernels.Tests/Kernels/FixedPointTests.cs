@@ -3,7 +3,7 @@ using RyzenLlm.Kernels.Memory;
 
 namespace RyzenLlm.Kernels.Tests.Kernels;
 
-/// <summary>Q8_0 products with activations in fixed point: the same bits on every path, close to the exact product.</summary>
+/// <summary>Q8_0 and Q4_0 products with activations in fixed point: the same bits on every path, close to the exact product.</summary>
 [TestFixtureSource(typeof(Paths), nameof(Paths.All))]
 public sealed unsafe class FixedPointTests(string path)
 {
@@ -30,24 +30,24 @@ public sealed unsafe class FixedPointTests(string path)
         {
             var block = x.ToArray()[(32 * b)..(32 * (b + 1))];
             var max = block.Max(Math.Abs);
-            Assert.That(units[b], Is.EqualTo(max / 32767f));
+            Assert.That(units[b], Is.EqualTo(max / 32639f));
             for (var i = 0; i < 32; i++)
             {
-                Assert.That(q[(32 * b) + i], Is.EqualTo(max == 0 ? 0 : block[i] * 32767d / max).Within(0.51));
+                Assert.That(q[(32 * b) + i], Is.EqualTo(max == 0 ? 0 : block[i] * 32639d / max).Within(0.51));
             }
 
-            Assert.That(q[(32 * b)..(32 * (b + 1))].Max(v => Math.Abs((int)v)), Is.EqualTo(max == 0 ? 0 : 32767));
+            Assert.That(q[(32 * b)..(32 * (b + 1))].Max(v => Math.Abs((int)v)), Is.EqualTo(max == 0 ? 0 : 32639));
         }
     }
 
     [Test]
-    public void MatMulFixed_SameBitsAsThePlainLoop([ValueSource(nameof(Lengths))] int k, [Values] bool saturated)
+    public void MatMulFixed_SameBitsAsThePlainLoop([Values(QuantType.Q8_0, QuantType.Q4_0)] QuantType type, [ValueSource(nameof(Lengths))] int k, [Values] bool saturated)
     {
         var kernels = Paths.Get(path);
         const int Rows = 35;
         foreach (var n in k > 2560 ? (int[])[1, 3, 9] : [1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 100, 133])
         {
-            var (w, x) = Operands(Rows, k, n, saturated);
+            var (w, x) = Operands(type, Rows, k, n, saturated);
             using var operand = x;
             using var y = new Data.Operand(n * Rows);
             using var q = new NativeBuffer<short>((long)n * k);
@@ -70,11 +70,11 @@ public sealed unsafe class FixedPointTests(string path)
     }
 
     [Test]
-    public void MatMulFixed_CloseToTheExactProduct([ValueSource(nameof(Lengths))] int k)
+    public void MatMulFixed_CloseToTheExactProduct([Values(QuantType.Q8_0, QuantType.Q4_0)] QuantType type, [ValueSource(nameof(Lengths))] int k)
     {
         var kernels = Paths.Get(path);
         const int Rows = 20, N = 5;
-        var (w, x) = Operands(Rows, k, N, false);
+        var (w, x) = Operands(type, Rows, k, N, false);
         using var operand = x;
         using var exact = new Data.Operand(N * Rows);
         using var y = new Data.Operand(N * Rows);
@@ -99,15 +99,18 @@ public sealed unsafe class FixedPointTests(string path)
     {
         var lanes = new float[16];
         var row = w.Row(m);
+        var blockBytes = w.Format.Type == QuantType.Q8_0 ? 34 : 18;
         for (var b = 0; b < w.Columns / 32; b++)
         {
             var sum = 0L;
+            var block = row.Slice(b * blockBytes, blockBytes);
             for (var i = 0; i < 32; i++)
             {
-                sum += (sbyte)row[(34 * b) + 2 + i] * q[(32 * b) + i];
+                var weight = blockBytes == 34 ? (sbyte)block[2 + i] : ((block[2 + (i % 16)] >> (i / 16 * 4)) & 15) - 8;
+                sum += weight * q[(32 * b) + i];
             }
 
-            var scale = (float)BitConverter.ToHalf(row[(34 * b)..]) * units[b];
+            var scale = (float)BitConverter.ToHalf(block) * units[b];
             lanes[b % 16] = MathF.FusedMultiplyAdd(sum, scale, lanes[b % 16]);
         }
 
@@ -115,7 +118,7 @@ public sealed unsafe class FixedPointTests(string path)
         return Quarter(0) + Quarter(8) + (Quarter(4) + Quarter(12));
     }
 
-    private static (WeightMatrix W, Data.Operand X) Operands(int rows, int k, int n, bool saturated)
+    private static (WeightMatrix W, Data.Operand X) Operands(QuantType type, int rows, int k, int n, bool saturated)
     {
         var random = new Random(k + n);
         var values = new float[rows * k];
@@ -124,6 +127,6 @@ public sealed unsafe class FixedPointTests(string path)
             values[i] = saturated ? (i / k % 2 == 0 ? 1 : -1) : (random.NextSingle() - 0.5f) * MathF.Pow(2, random.Next(-4, 1));
         }
 
-        return (WeightMatrix.Encode("w", QuantType.Q8_0, rows, k, values), saturated ? Data.Uniform(1, n * k, 3, 3) : Data.Uniform(n, n * k, -2, 2));
+        return (WeightMatrix.Encode("w", type, rows, k, values), saturated ? Data.Uniform(1, n * k, 3, 3) : Data.Uniform(n, n * k, -2, 2));
     }
 }

@@ -62,15 +62,15 @@ public sealed unsafe class GuardPageTests(string path)
     }
 
     [Test]
-    public void MatMulFixed_StaysInside([Values] Guard guard, [Values] bool anyBytes)
+    public void MatMulFixed_StaysInside([Values(QuantType.Q8_0, QuantType.Q4_0)] QuantType type, [Values] Guard guard, [Values] bool anyBytes)
     {
         var kernels = Paths.Get(path);
-        foreach (var k in Widths(QuantType.Q8_0))
+        foreach (var k in Widths(type))
         {
             foreach (var (rows, n) in ((int, int)[])[(1, 1), (5, 1), (9, 4), (33, 9)])
             {
-                using var weights = new GuardedMemory(QuantFormat.Of(QuantType.Q8_0).TensorBytes(rows, k), guard);
-                var w = Matrix(weights, QuantType.Q8_0, rows, k, anyBytes);
+                using var weights = new GuardedMemory(QuantFormat.Of(type).TensorBytes(rows, k), guard);
+                var w = Matrix(weights, type, rows, k, anyBytes);
                 using var x = Activations(k + n, n * k, guard);
                 using var q = new GuardedMemory((long)n * k * sizeof(short), guard);
                 using var units = new GuardedMemory((long)n * k / KernelSet.FixedBlock * sizeof(float), guard);
