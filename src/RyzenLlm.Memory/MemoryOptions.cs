@@ -23,15 +23,15 @@ public sealed record MemoryOptions
     /// <summary><c>Memory:Store</c>: <c>sqlite:PATH</c> or <c>qdrant:URL</c>; <c>sqlite:</c> alone means the file in the user's data folder.</summary>
     public string Store { get; init; } = "sqlite:";
 
-    /// <summary><c>Memory:Qdrant</c>: how to reach a Qdrant server.</summary>
-    public QdrantOptions Qdrant { get; init; } = new();
-
     /// <summary>
     /// <c>Memory:Embedder</c>, for programs that make it from the settings: <c>builtin</c>, <c>model:NAME</c> for the pooled hidden states of a language model, or
     /// <c>none</c> for words alone. A store keeps its own until it was re-embedded.
     /// </summary>
-    [RegularExpression("(?i)builtin|none|model:.+", ErrorMessage = "must be builtin, model:NAME or none")]
+    [RegularExpression("(?i)builtin|none|model:.+", ErrorMessage = "builtin, none or model:NAME")]
     public string Embedder { get; init; } = "builtin";
+
+    /// <summary><c>Memory:Qdrant</c>: how to reach a Qdrant server.</summary>
+    public QdrantOptions Qdrant { get; init; } = new();
 
     /// <summary><c>Memory:Tenant</c>: whose memory local use (stdio, command line) writes and reads.</summary>
     public string Tenant { get; init; } = "default";

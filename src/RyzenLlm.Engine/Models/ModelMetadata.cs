@@ -41,6 +41,16 @@ public sealed record ModelMetadata(
         return Of(gguf);
     }
 
+    /// <summary>Identifies the weights: 16 hexadecimal digits that differ between any two models, whatever the files are called.</summary>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="ModelFormatException">The file is damaged or of another kind.</exception>
+    public static string FingerprintOf(string path)
+    {
+        var weights = ModelLoader.WeightsOf(path);
+        using TensorFile file = weights.EndsWith(ModelLoader.SafetensorsExtension, StringComparison.OrdinalIgnoreCase) ? SafetensorsFile.Open(weights) : GgufFile.Open(weights);
+        return Convert.ToHexStringLower(ModelFingerprint.Of(file).AsSpan(0, 8));
+    }
+
     internal static ModelMetadata Of(GgufFile file)
     {
         var a = file.Architecture;
