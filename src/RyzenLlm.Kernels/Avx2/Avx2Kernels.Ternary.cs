@@ -11,6 +11,12 @@ namespace RyzenLlm.Kernels;
 // Then vpmaddwd by ones widens to 32 bits, before two such accumulators are added.
 internal unsafe partial class Avx2Kernels
 {
+    /// <summary>
+    /// Bytes behind the rows at work, which are read side by side: the lines after them are fetched one by one in the order of memory. Where the processor's
+    /// own prefetching does not follow such a pattern, lines fetched at a fixed distance from each row come late or twice: two tokens took 1.6 times as long.
+    /// </summary>
+    private protected const int PrefetchDistance = 4096;
+
     /// <summary>Steps of one 16-bit accumulator before it must be widened.</summary>
     private protected const int StepsPerLane = 64;
 
@@ -138,6 +144,7 @@ internal unsafe partial class Avx2Kernels
             var p = w + (r * rowBytes);
             var second = r + 1 < rows ? rowBytes : 0;
             var scale = p + 64;
+            var ahead = p + (2 * rowBytes) + PrefetchDistance;
             var q = x;
             Vector128<int> sum01 = default, sum23 = default;
             for (var run = 0; run < runs;)
@@ -145,10 +152,10 @@ internal unsafe partial class Avx2Kernels
                 // Eight steps per run and accumulator.
                 var stop = Math.Min(runs, run + (StepsPerLane / 8));
                 Vector256<short> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
-                for (; run < stop; run++, p += TLayout.Stride)
+                for (; run < stop; run++, p += TLayout.Stride, ahead += 2 * TLayout.Stride)
                 {
-                    Sse.Prefetch0(p + 4096);
-                    Sse.Prefetch0(p + second + 4096);
+                    Sse.Prefetch0(ahead);
+                    Sse.Prefetch0(ahead + 64);
                     if (TLayout.Stride != 64)
                     {
                         differences |= *(ushort*)(p + 64) ^ *(ushort*)scale;
@@ -185,6 +192,10 @@ internal unsafe partial class Avx2Kernels
             if (TCount.Value > 2)
             {
                 sum23.GetLower().Store(dots + (2 * TernaryRows.Band) + r);
+            }
+
+            if (TCount.Value > 3)
+            {
                 sum23.GetUpper().Store(dots + (3 * TernaryRows.Band) + r);
             }
         }

@@ -96,10 +96,9 @@ internal sealed unsafe partial class Avx512Kernels
     }
 
     /// <summary>
-    /// One token, four rows at a time, which share its loads and the sum across lanes. Memory-bound: the next rows are fetched line after line, in
-    /// the order of memory. Digits in bits 3-2 and, after one shift for two fields, in bits 7-6 are left there, as 0, 4 or 8: a pair of these is at most
-    /// 2 * 8 * 127 = 2032, at least 2 * 8 * -128 = -2048, so that a lane takes 16 (32512, -32768), the 16 runs for which the plain fields and a
-    /// quarter of these may add up to 64 steps.
+    /// One token, four rows at a time, which share its loads and the sum across lanes. Digits in bits 3-2 are left there, as 0, 4 or 8, and so are those
+    /// of bits 7-6 after one shift for two fields. A pair of them is at most 2 * 8 * 127 = 2032, at least 2 * 8 * -128 = -2048: a lane takes 16
+    /// (32512, -32768), one per run; with a quarter of two such lanes the plain fields then make 64 steps.
     /// </summary>
     [MethodImpl(Hot)]
     private static int DotRows<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, int* dots)
@@ -113,7 +112,7 @@ internal sealed unsafe partial class Avx512Kernels
             var p1 = r + 1 < rows ? p0 + rowBytes : p0;
             var p2 = r + 2 < rows ? p1 + rowBytes : p1;
             var p3 = r + 3 < rows ? p2 + rowBytes : p2;
-            var ahead = p0 + (4 * rowBytes) + 4096;
+            var ahead = p0 + (4 * rowBytes) + PrefetchDistance;
             var (s0, s1, s2, s3) = (Vector512<int>.Zero, Vector512<int>.Zero, Vector512<int>.Zero, Vector512<int>.Zero);
             var z = x + (64 * TLayout.Fields.First);
             var at = 0L;
@@ -125,10 +124,10 @@ internal sealed unsafe partial class Avx512Kernels
                 Vector512<short> c0 = default, c1 = default, c2 = default, c3 = default;
                 for (; run < stop; run++, at += TLayout.Stride, ahead += 4 * TLayout.Stride, z += 256)
                 {
-                    Sse.PrefetchNonTemporal(ahead);
-                    Sse.PrefetchNonTemporal(ahead + 64);
-                    Sse.PrefetchNonTemporal(ahead + 128);
-                    Sse.PrefetchNonTemporal(ahead + 192);
+                    Sse.Prefetch0(ahead);
+                    Sse.Prefetch0(ahead + 64);
+                    Sse.Prefetch0(ahead + 128);
+                    Sse.Prefetch0(ahead + 192);
                     if (TLayout.Stride != 64)
                     {
                         differences |= *(ushort*)(p0 + at + 64) ^ *(ushort*)(p0 + 64);
@@ -185,7 +184,8 @@ internal sealed unsafe partial class Avx512Kernels
             // An odd last row is computed twice.
             var p = w + (r * rowBytes);
             var second = r + 1 < rows ? rowBytes : 0;
-            var scale0 = p + 64;
+            var scale = p + 64;
+            var ahead = p + (2 * rowBytes) + PrefetchDistance;
             var q = x + (64 * TLayout.Fields.First);
             Vector128<int> sum01 = default, sum23 = default, sum45 = default, sum67 = default;
             for (var run = 0; run < runs;)
@@ -193,14 +193,14 @@ internal sealed unsafe partial class Avx512Kernels
                 var stop = Math.Min(runs, run + (StepsPerLane / 4));
                 Vector512<short> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
                 Vector512<short> b0 = default, b1 = default, b2 = default, b3 = default, b4 = default, b5 = default, b6 = default, b7 = default;
-                for (; run < stop; run++, p += TLayout.Stride, q += 256)
+                for (; run < stop; run++, p += TLayout.Stride, q += 256, ahead += 2 * TLayout.Stride)
                 {
-                    Sse.Prefetch0(p + 4096);
-                    Sse.Prefetch0(p + second + 4096);
+                    Sse.Prefetch0(ahead);
+                    Sse.Prefetch0(ahead + 64);
                     if (TLayout.Stride != 64)
                     {
-                        differences |= *(ushort*)(p + 64) ^ *(ushort*)scale0;
-                        differences |= *(ushort*)(p + second + 64) ^ *(ushort*)(scale0 + second);
+                        differences |= *(ushort*)(p + 64) ^ *(ushort*)scale;
+                        differences |= *(ushort*)(p + second + 64) ^ *(ushort*)(scale + second);
                     }
 
                     var v = Vector512.Load(p);
