@@ -133,11 +133,16 @@ internal sealed record SharedPlace(string Folder, string Name)
     // Such a path means another file in another folder, and clients start the program in folders of their own.
     private static bool HasRelativePath(AppSettings settings) => new[]
     {
-        settings.Models.Default.Contains('/', StringComparison.Ordinal) || settings.Models.Default.Contains('\\', StringComparison.Ordinal) ? settings.Models.Default : "",
+        NamedPath(settings.Models.Default),
+        NamedPath(settings.Memory.Embedder),
         settings.Models.ProfileFolder,
         settings.Models.FeedbackFolder,
         settings.States.Folder,
         settings.Memory.Store.StartsWith("sqlite:", StringComparison.OrdinalIgnoreCase) ? settings.Memory.Store["sqlite:".Length..] : "",
         settings.Memory.Qdrant.OutboxPath,
     }.Concat(settings.Models.Folders).Any(path => path.Length > 0 && !Path.IsPathFullyQualified(path));
+
+    // A model by its path, not by its name.
+    private static string NamedPath(string model) =>
+        model.Replace("model:", "", StringComparison.OrdinalIgnoreCase) is var path && path.AsSpan().ContainsAny('/', '\\') ? path : "";
 }
