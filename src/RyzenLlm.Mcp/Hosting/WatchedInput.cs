@@ -8,8 +8,8 @@ namespace RyzenLlm.Mcp.Hosting;
 /// <param name="grace">Begins the grace and completes at its end; null for none.</param>
 internal sealed class WatchedInput(Stream inner, Func<Task>? grace) : Stream
 {
-    // Longest wait for a server that is not up yet.
-    private static readonly TimeSpan StartUp = TimeSpan.FromSeconds(10);
+    /// <summary>Longest wait for a server that is not up yet.</summary>
+    public static readonly TimeSpan StartUp = TimeSpan.FromSeconds(10);
 
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -15,7 +15,7 @@ internal sealed class SharedProgram : IAsyncDisposable
     public string Folder { get; } = Repository.Scratch("shared");
 
     /// <summary>Minutes that a server outlives its last client.</summary>
-    public double IdleMinutes { get; set; } = 1;
+    public double IdleMinutes { get; set; } = 10;
 
     public Dictionary<string, string?> Environment()
     {

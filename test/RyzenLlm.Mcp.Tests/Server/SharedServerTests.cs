@@ -18,24 +18,36 @@ public sealed class SharedServerTests
     public async Task Delete() => await _shared.DisposeAsync();
 
     [Test]
-    public async Task FiveClientsOfBothErasShareOneServerAndOneModel()
+    public async Task ClientsOfBothErasShareOneServerAndOneModel()
     {
-        McpClient[] clients = await Task.WhenAll(Enumerable.Range(0, 5).Select(i => _shared.ConnectAsync(i % 2 == 0 ? "2025-11-25" : "2026-07-28")));
-        foreach (var client in clients)
+        await using var older = await _shared.ConnectAsync("2025-11-25");
+        await using var newer = await _shared.ConnectAsync("2026-07-28");
+        foreach (var client in new[] { older, newer })
         {
             Assert.That((await client.ListToolsAsync()).Select(t => t.Name), Is.EqualTo(ToolTests.Tools));
             var result = await client.CallToolAsync("generate", new Dictionary<string, object?> { ["prompt"] = "The wheel", ["max_tokens"] = 8 });
             Assert.That(result.IsError, Is.Not.True);
         }
 
-        Assert.That(Directory.GetFiles(_shared.Folder, "*.pid"), Has.Length.EqualTo(1));
-        var now = await SharedProgram.MetricsAsync(clients[0]);
-        Assert.That(now.GetProperty("calls").GetInt32(), Is.EqualTo(5), "those of all clients");
+        var now = await SharedProgram.MetricsAsync(older);
+        Assert.That(now.GetProperty("calls").GetInt32(), Is.EqualTo(2), "those of both clients");
         Assert.That(now.GetProperty("models").GetArrayLength(), Is.EqualTo(1));
         Assert.That(OperatingSystem.IsWindows() ? default : File.GetUnixFileMode(Directory.GetFiles(_shared.Folder, "*.sock").Single()), Is.EqualTo(UnixFileMode.UserRead | UnixFileMode.UserWrite));
-        foreach (var client in clients)
+    }
+
+    [Test]
+    public async Task FiveBridgesAtOnceStartOneServer()
+    {
+        var bridges = Enumerable.Range(0, 5).Select(_ => _shared.Start()).ToArray();
+        await Task.WhenAll(bridges.Select(StdioSession.OpenAsync));
+        var log = await File.ReadAllLinesAsync(Directory.GetFiles(_shared.Folder, "*.log").Single());
+        Assert.That(log, Has.Length.EqualTo(1).And.One.Contains($"process {_shared.ServerId()}, shared at"));
+        foreach (var bridge in bridges)
         {
-            await client.DisposeAsync();
+            bridge.StandardInput.Close();
+            await BuiltProgram.WaitAsync(bridge);
+            Assert.That(bridge.ExitCode, Is.Zero);
+            bridge.Dispose();
         }
     }
 

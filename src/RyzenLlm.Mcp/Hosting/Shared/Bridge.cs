@@ -18,6 +18,7 @@ internal sealed class Bridge(SharedStart start, string log, Stream output)
 
     private readonly SemaphoreSlim _writing = new(1);
     private readonly TaskCompletionSource _deaf = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _heard = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Server? _server;
 
     // What opened the session, for the next server: older protocol versions keep it.
@@ -37,11 +38,18 @@ internal sealed class Bridge(SharedStart start, string log, Stream output)
         if (await Task.WhenAny(forwarding, orphaned, bridge._deaf.Task).ConfigureAwait(false) == forwarding)
         {
             await forwarding.ConfigureAwait(false);
-            await Task.WhenAny(bridge._server?.Answered() ?? Task.CompletedTask, StandardStreams.UnreadAsync(StdioServer.Grace).WaitAsync(cancel)).ConfigureAwait(false);
+            await Task.WhenAny(bridge._server?.Answered() ?? Task.CompletedTask, bridge.GraceAsync(cancel)).ConfigureAwait(false);
         }
 
         Environment.Exit(0); // hangs up on the server, which cancels what is still in work
         return 0;
+    }
+
+    // As with a server of its own, the time that a busy machine takes to come to a first answer is not taken from the grace.
+    private async Task GraceAsync(CancellationToken cancel)
+    {
+        await Task.WhenAny(_heard.Task, StandardStreams.UnreadAsync(WatchedInput.StartUp)).WaitAsync(cancel).ConfigureAwait(false);
+        await StandardStreams.UnreadAsync(StdioServer.Grace).WaitAsync(cancel).ConfigureAwait(false);
     }
 
     private async Task ForwardAsync(Stream input, CancellationToken cancel)
@@ -98,6 +106,7 @@ internal sealed class Bridge(SharedStart start, string log, Stream output)
             {
                 await WriteAsync(answers.Current).ConfigureAwait(false);
                 server.Answer(MessageHead.Read(answers.Current));
+                _heard.TrySetResult();
             }
         }
         catch (IOException)

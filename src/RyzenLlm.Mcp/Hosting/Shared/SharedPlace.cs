@@ -8,11 +8,11 @@ using RyzenLlm.Mcp.Settings;
 namespace RyzenLlm.Mcp.Hosting.Shared;
 
 /// <summary>
-/// Where bridges and the server that they share meet: a socket, a lock, the number of a process and a log in a folder that only the user may enter. Their name stands for this build of the
+/// Where bridges and the server that they share meet: a socket, locks, the number of a process and a log in a folder that only the user may enter. Their name stands for this build of the
 /// program, its settings and what else decides what the server does, so a bridge never gets to a server that would answer otherwise than its own process would.
 /// </summary>
 /// <param name="Folder">The folder.</param>
-/// <param name="Name">Name of the four, without ending.</param>
+/// <param name="Name">Name of all of them, without ending.</param>
 internal sealed record SharedPlace(string Folder, string Name)
 {
     // The shortest limit of the systems: 104 bytes with the terminating zero (macOS).
@@ -26,6 +26,9 @@ internal sealed record SharedPlace(string Folder, string Name)
 
     /// <summary>Held as long as the server lives, whatever ends it.</summary>
     public string Lock => Path.Combine(Folder, Name + ".lock");
+
+    /// <summary>Held by the bridge that starts the server.</summary>
+    public string StartLock => Path.Combine(Folder, Name + ".start");
 
     /// <summary>Says which process holds the lock.</summary>
     public string Process => Path.Combine(Folder, Name + ".pid");
@@ -50,14 +53,24 @@ internal sealed record SharedPlace(string Folder, string Name)
             : throw new SettingsException($"The path of a socket cannot be as long as {place.Socket}: name a folder with a shorter path in Server:Shared:Folder.");
     }
 
-    /// <summary>Takes the lock, or gives null where another process has it.</summary>
+    /// <summary>Takes the lock of the server, or gives null where another process has it.</summary>
     public FileStream? TryLock()
+    {
+        var held = TryLock(Lock);
+        if (held is not null)
+        {
+            File.WriteAllText(Process, Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
+        }
+
+        return held;
+    }
+
+    /// <summary>Takes a lock until the stream is disposed of or the process ends, or gives null where another process has it.</summary>
+    public static FileStream? TryLock(string path)
     {
         try
         {
-            var held = new FileStream(Lock, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-            File.WriteAllText(Process, Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
-            return held;
+            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
         catch (IOException)
         {
@@ -120,11 +133,16 @@ internal sealed record SharedPlace(string Folder, string Name)
     // Such a path means another file in another folder, and clients start the program in folders of their own.
     private static bool HasRelativePath(AppSettings settings) => new[]
     {
-        settings.Models.Default.Contains('/', StringComparison.Ordinal) || settings.Models.Default.Contains('\\', StringComparison.Ordinal) ? settings.Models.Default : "",
+        NamedPath(settings.Models.Default),
+        NamedPath(settings.Memory.Embedder),
         settings.Models.ProfileFolder,
         settings.Models.FeedbackFolder,
         settings.States.Folder,
         settings.Memory.Store.StartsWith("sqlite:", StringComparison.OrdinalIgnoreCase) ? settings.Memory.Store["sqlite:".Length..] : "",
         settings.Memory.Qdrant.OutboxPath,
     }.Concat(settings.Models.Folders).Any(path => path.Length > 0 && !Path.IsPathFullyQualified(path));
+
+    // A model by its path, not by its name.
+    private static string NamedPath(string model) =>
+        model.Replace("model:", "", StringComparison.OrdinalIgnoreCase) is var path && path.AsSpan().ContainsAny('/', '\\') ? path : "";
 }

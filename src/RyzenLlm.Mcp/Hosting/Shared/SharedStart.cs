@@ -9,31 +9,39 @@ namespace RyzenLlm.Mcp.Hosting.Shared;
 /// <param name="hang">A server that listens greets at once: one that takes this long hangs.</param>
 internal sealed class SharedStart(SharedPlace place, IReadOnlyList<string> arguments, TimeSpan hang)
 {
-    // Of several bridges at once one starts the server; the others look again. So does one that comes while a server is ending.
-    private const int Attempts = 10;
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(20);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     /// <summary>A connection whose greeting has been read.</summary>
     /// <exception cref="IOException">The server does not start, or does not answer; the message says where to look.</exception>
     public async Task<NetworkStream> ConnectAsync(CancellationToken cancel)
     {
-        var stream = await TryConnectAsync(cancel).ConfigureAwait(false);
-        for (var attempt = 0; stream is null && attempt < Attempts; attempt++)
+        for (var began = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(began) < Patience; await Task.Delay(Pause, cancel).ConfigureAwait(false))
         {
+            if (await TryConnectAsync(cancel).ConfigureAwait(false) is { } stream)
+            {
+                return stream;
+            }
+
+            // Of several bridges one starts the server, and the others find it.
+            using var turn = SharedPlace.TryLock(place.StartLock);
+            if (turn is null)
+            {
+                continue;
+            }
+
+            if ((stream = await TryConnectAsync(cancel).ConfigureAwait(false)) is not null)
+            {
+                return stream;
+            }
+
             if (!await StartAsync(cancel).ConfigureAwait(false))
             {
                 throw new IOException($"The shared server does not start. {LastWords()}");
             }
-
-            var began = Stopwatch.GetTimestamp();
-            while ((stream = await TryConnectAsync(cancel).ConfigureAwait(false)) is null && Stopwatch.GetElapsedTime(began) < Patience)
-            {
-                await Task.Delay(Pause, cancel).ConfigureAwait(false);
-            }
         }
 
-        return stream ?? throw new IOException($"The shared server (process {place.LastHolder()}) holds {place.Lock} but does not listen: end that process. {LastWords()}");
+        throw new IOException($"The shared server (process {place.LastHolder()}) holds {place.Lock} but does not listen: end that process. {LastWords()}");
     }
 
     private async Task<NetworkStream?> TryConnectAsync(CancellationToken cancel)
