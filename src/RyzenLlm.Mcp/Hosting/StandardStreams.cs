@@ -8,6 +8,8 @@ internal static partial class StandardStreams
     private const int StandardOutput = 1;
     private const int StandardError = 2;
 
+    private static int s_output = StandardOutput;
+
     /// <summary>
     /// The protocol's streams. From now on anything else written to standard output, by managed or native code, goes to standard error.
     /// </summary>
@@ -17,6 +19,7 @@ internal static partial class StandardStreams
         var output = Console.OpenStandardOutput(); // holds its own duplicate of the descriptor
         if (!OperatingSystem.IsWindows())
         {
+            s_output = dup(StandardOutput);
             _ = dup2(StandardError, StandardOutput);
         }
 
@@ -24,6 +27,27 @@ internal static partial class StandardStreams
         return (input, output);
     }
 
+    /// <summary>Completes when nobody reads the claimed output any more, but at the latest after a time. On Windows that is always the time.</summary>
+    public static Task UnreadAsync(TimeSpan longest) => OperatingSystem.IsWindows() ? Task.Delay(longest) : Task.Run(() =>
+    {
+        var output = new Poll { Descriptor = s_output }; // no events asked for: errors and hang-ups are told anyway
+        _ = poll(ref output, 1, (int)longest.TotalMilliseconds);
+    });
+
+    [LibraryImport("libc")]
+    private static partial int dup(int descriptor);
+
+    [LibraryImport("libc")]
+    private static partial int poll(ref Poll descriptors, nuint count, int milliseconds);
+
     [LibraryImport("libc")]
     private static partial int dup2(int from, int to);
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Poll
+    {
+        public int Descriptor;
+        public short Events;
+        public short Returned;
+    }
 }

@@ -37,7 +37,10 @@ public static class SettingsReader
     }
 
     /// <summary>All keys with their default values, as in appsettings.json; lists appear once, without index.</summary>
-    public static IEnumerable<(string Key, object? Default)> Keys() => Keys(new AppSettings(), "");
+    public static IEnumerable<(string Key, object? Default)> Keys() => Values(new AppSettings());
+
+    /// <summary>All keys with the values that these settings give them.</summary>
+    public static IEnumerable<(string Key, object? Value)> Values(AppSettings settings) => Keys(settings, "");
 
     /// <summary>What the value of a key must be, to follow "must be".</summary>
     /// <param name="key">A key of <see cref="Keys()"/>.</param>

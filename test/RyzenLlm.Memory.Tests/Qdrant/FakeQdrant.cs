@@ -110,6 +110,7 @@ internal sealed class FakeQdrant : IDisposable
             byte[] bytes = Encoding.UTF8.GetBytes(text);
             context.Response.StatusCode = status;
             context.Response.ContentType = text.StartsWith('{') ? "application/json" : "text/plain";
+            context.Response.ContentLength64 = bytes.Length; // one packet: pieces would wait for the client's acknowledgements
             try
             {
                 await context.Response.OutputStream.WriteAsync(bytes);
