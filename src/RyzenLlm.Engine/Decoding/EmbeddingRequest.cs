@@ -3,7 +3,7 @@ namespace RyzenLlm.Engine.Decoding;
 /// <summary>How the hidden states of a text's tokens become one vector.</summary>
 public enum Pooling
 {
-    /// <summary>Their mean, a BOS not counted: the usual way for models that were not trained to embed.</summary>
+    /// <summary>Their mean. A BOS counts only where the model file names this pooling: models that were not trained to embed have the same large vector there for every text.</summary>
     Mean,
 
     /// <summary>That of the last token, which has seen all others: for models that were trained so.</summary>

@@ -92,6 +92,7 @@ public sealed class EngineEmbeddingGeneratorTests
         Assert.That(() => batch.Logits(0).Length, Throws.ArgumentException.With.Message.Contains("no logits"));
         Assert.That(() => batch.Hidden(1).Length, Throws.ArgumentException.With.Message.Contains("no hidden state"));
         Assert.That(batch.Logits(1).ToArray(), Is.EqualTo(Alone()));
+        Assert.That(batch.Hidden(0).ToArray(), Is.EqualTo(Hidden(model, [1])));
 
         float[] Alone()
         {
@@ -152,6 +153,27 @@ public sealed class EngineEmbeddingGeneratorTests
         double[] last = [.. Hidden(scheduler.Model, ids).AsSpan((ids.Length - 1) * n).ToArray().Select(value => (double)value)];
         Assert.That(found.Vectors[0], Is.EqualTo(Unit(last)).Within(1e-6));
         Assert.That(found.Tokens, Is.EqualTo(ids.Length));
+    }
+
+    [Test]
+    public async Task ABosIsPartOfTheMeanWhereTheModelWasTrainedSo()
+    {
+        using var folder = new TemporaryFolder();
+        var path = Golden.Open("bitnet-b158-tq2_0").ModelPath.Rewrite(folder.Path("mean.gguf"), writer =>
+        {
+            writer.Set("bitnet-b1.58.pooling_type", 1u);
+            writer.Set("tokenizer.ggml.bos_token_id", 9u);
+            writer.Set("tokenizer.ggml.add_bos_token", true);
+        });
+        using var scheduler = new Scheduler(ModelLoader.Load(path, new() { Threads = 1 }));
+        var (tokenizer, n) = (scheduler.Model.Tokenizer!, scheduler.Model.Info.EmbeddingLength);
+        int[] ids = tokenizer.Encode("It is late.", addBos: true, parseSpecial: false);
+
+        var found = await scheduler.EmbedAsync(new() { Texts = ["It is late."] });
+
+        var states = Hidden(scheduler.Model, ids);
+        Assert.That(ids[0], Is.EqualTo(9));
+        Assert.That(found.Vectors[0], Is.EqualTo(Unit([.. Enumerable.Range(0, n).Select(d => Enumerable.Range(0, ids.Length).Sum(t => (double)states[(t * n) + d]))])).Within(1e-6));
     }
 
     [Test]

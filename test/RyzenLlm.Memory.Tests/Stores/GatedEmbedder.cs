@@ -3,8 +3,8 @@ using RyzenLlm.Memory.Embedders;
 
 namespace RyzenLlm.Memory.Tests.Stores;
 
-/// <summary>The built-in embedder, let through call by call.</summary>
-internal sealed class GatedEmbedder(int dimensions) : IEmbeddingGenerator<string, Embedding<float>>
+/// <summary>The built-in embedder, let through call by call, optionally under another name.</summary>
+internal sealed class GatedEmbedder(int dimensions, string? id = null) : IEmbeddingGenerator<string, Embedding<float>>
 {
     private readonly SemaphoreSlim _permits = new(0);
     private readonly SemaphoreSlim _asked = new(0);
@@ -34,7 +34,9 @@ internal sealed class GatedEmbedder(int dimensions) : IEmbeddingGenerator<string
         return await Inner.GenerateAsync(texts, options, cancellationToken);
     }
 
-    public object? GetService(Type serviceType, object? serviceKey = null) => Inner.GetService(serviceType, serviceKey);
+    public object? GetService(Type serviceType, object? serviceKey = null) => id is not null && serviceType == typeof(EmbeddingGeneratorMetadata)
+        ? new EmbeddingGeneratorMetadata("test", null, id, dimensions)
+        : Inner.GetService(serviceType, serviceKey);
 
     public void Dispose()
     {

@@ -403,6 +403,26 @@ internal abstract class RsuStoreContract
     }
 
     [Test]
+    public async Task A_query_is_embedded_by_the_embedder_that_the_store_has_then()
+    {
+        await Filled(Unit("The kettle is blue."));
+        var trained = new GatedEmbedder(64, "trained@1");
+        trained.Let(int.MaxValue / 2);
+        using RsuMemory other = Opened(new MemoryModels { FormerEmbedder = id => id == "trained@1" ? trained : null });
+        await other.OpenAsync();
+        await other.SearchAsync("ann", new RecallRequest { Query = "kettle" });
+        Assert.That(trained.Embedded, Is.Zero);
+        using (var memory = new RsuMemory(Open("hash-64@1"), new MemoryOptions { SecondHop = 0 }, new MemoryModels { Embedder = trained }))
+        {
+            await memory.ReembedAsync();
+        }
+
+        int before = trained.Embedded;
+        await other.SearchAsync("ann", new RecallRequest { Query = "kettle" });
+        Assert.That(trained.Embedded, Is.GreaterThan(before), "the query was embedded by the former embedder of the store");
+    }
+
+    [Test]
     public async Task An_embedder_that_is_not_there_any_more_leaves_recall_by_words()
     {
         await _store.BeginEmbedderAsync("gone@1", 8);

@@ -22,6 +22,7 @@ internal sealed class EmbeddingRun
     private readonly int[][] _texts;
     private readonly int? _bos;
     private readonly int? _closing;
+    private readonly bool _countsFirst; // whether the first token is part of a mean
     private readonly int _window;
     private readonly int _mostTexts;
     private readonly float[][] _vectors;
@@ -42,6 +43,7 @@ internal sealed class EmbeddingRun
         _bos = tokenizer.AddBos ? tokenizer.BosId : null;
         _closing = model.Info.ClosingToken;
         var framing = (_bos is null ? 0 : 1) + (_closing is null ? 0 : 1);
+        _countsFirst = _bos is null || model.Info.Pooling == Pooling.Mean;
         _window = model.Info.IsRecurrent ? int.MaxValue : Math.Max(1, model.Info.ContextLength - framing);
         _texts = new int[request.Texts.Count][];
         for (var i = 0; i < _texts.Length; i++)
@@ -241,7 +243,7 @@ internal sealed class EmbeddingRun
 
         public void Dispose() => _session?.Dispose();
 
-        private bool IsWanted(int i) => run._pooling == Pooling.Last ? i == _window.Length - 1 : i > 0 || run._bos is null;
+        private bool IsWanted(int i) => run._pooling == Pooling.Last ? i == _window.Length - 1 : i > 0 || run._countsFirst;
 
         private void EndWindow()
         {
