@@ -4,58 +4,6 @@ using RyzenLlm.Kernels.Threading;
 
 namespace RyzenLlm.Kernels;
 
-/// <summary>Int8 activation rows of one ternary product: values in the kernel path's own order, multiplier and sum per row.</summary>
-public sealed unsafe class QuantizedRows : IDisposable
-{
-    private readonly NativeBuffer<sbyte> _values;
-    private readonly NativeBuffer<float> _multipliers;
-    private readonly NativeBuffer<int> _sums;
-    private NativeBuffer<byte>? _tables;
-
-    /// <summary>Room for rows of up to <paramref name="columns"/> values.</summary>
-    public QuantizedRows(int rows, int columns)
-    {
-        ArgumentOutOfRangeException.ThrowIfNegative(rows);
-        ArgumentOutOfRangeException.ThrowIfNegative(columns);
-        Rows = rows;
-        Stride = checked(columns + KernelSet.TernaryPadding - 1) & -KernelSet.TernaryPadding;
-        _values = new((long)rows * Stride);
-        _multipliers = new(rows);
-        _sums = new(rows);
-    }
-
-    /// <summary>Row capacity.</summary>
-    public int Rows { get; }
-
-    /// <summary>Elements between rows.</summary>
-    public int Stride { get; }
-
-    /// <summary>Columns of the rows held now.</summary>
-    public int Columns { get; internal set; }
-
-    internal sbyte* Values => _values.Pointer;
-
-    internal float* Multipliers => _multipliers.Pointer;
-
-    internal int* Sums => _sums.Pointer;
-
-    /// <summary>Whether <see cref="Tables"/> are those of the first row.</summary>
-    internal bool HasTables { get; set; }
-
-    internal byte* Tables => _tables!.Pointer;
-
-    internal void ReserveTables() => _tables ??= new((long)KernelSet.LookupGroups(Stride) * KernelSet.TableBytes);
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        _values.Dispose();
-        _multipliers.Dispose();
-        _sums.Dispose();
-        _tables?.Dispose();
-    }
-}
-
 /// <summary>How <see cref="Ops.Linear"/> treats activations.</summary>
 public enum Precision
 {
@@ -76,13 +24,11 @@ public enum Precision
 /// <remarks>Not for concurrent use: a region owns the team until it returns.</remarks>
 public sealed unsafe partial class Ops : IDisposable
 {
-    // Multiply-adds of a piece of work: some 20 µs, against which taking it costs nothing.
-    private const long PieceOfWork = 4_000_000;
+    // Multiply-adds of a piece of work: some 5 µs, of which taking it is a hundredth. The threads wait for one another for half a piece, in hundreds of regions per token.
+    private const long PieceOfWork = 1_000_000;
 
     private readonly WorkShares _shares;
     private readonly LinearJob _linear;
-    private readonly TernaryJob _ternary;
-    private readonly QuantizeJob _quantize;
     private readonly RowsJob _rows;
     private readonly FixedRowsJob _fixedRows;
     private readonly FixedJob _fixed;
@@ -144,42 +90,6 @@ public sealed unsafe partial class Ops : IDisposable
         Run(_linear);
     }
 
-    /// <summary>Rounds n rows [n][columns] of activations to int8 (see <see cref="KernelSet.QuantizeRow"/>).</summary>
-    /// <exception cref="ArgumentException">More rows or columns than <paramref name="q"/> holds, or columns no multiple of 128.</exception>
-    public void Quantize(float* x, int n, int columns, QuantizedRows q)
-    {
-        ArgumentNullException.ThrowIfNull(x);
-        if (n < 0 || n > q.Rows || columns <= 0 || columns > q.Stride || columns % 128 != 0)
-        {
-            throw new ArgumentException($"{n} rows of {columns} do not fit {q.Rows} rows of {q.Stride} (columns must be a multiple of 128).");
-        }
-
-        q.Columns = columns;
-        q.HasTables = false;
-        _quantize.Set(x, n, q);
-        RunRows(_quantize, n);
-    }
-
-    /// <summary>Ternary product of n quantised rows; y is [n][w.Rows].</summary>
-    /// <exception cref="ArgumentException">The rows held have another length than the matrix, or it is not ternary.</exception>
-    public void TernaryLinear(WeightMatrix w, QuantizedRows q, int n, float* y)
-    {
-        ArgumentNullException.ThrowIfNull(y);
-        if (!KernelSet.IsTernary(w.Format.Type))
-        {
-            throw new ArgumentException($"{w.Name}: {w.Format} is not a ternary format; use Linear.", nameof(w));
-        }
-
-        if (q.Columns != w.Columns || n < 0 || n > q.Rows)
-        {
-            throw new ArgumentException($"{w.Name}: {n} activation rows of {q.Columns} for a matrix of {w.Columns} columns.");
-        }
-
-        WeightBytes += w.Bytes;
-        _ternary.Set(w, q, n, y);
-        Run(_ternary);
-    }
-
     /// <summary>Runs <paramref name="work"/> for every index in [0, n), on whichever thread is free. Keep the delegate: creating one allocates.</summary>
     public void ForEach(int n, RowWork work)
     {
@@ -228,14 +138,14 @@ public sealed unsafe partial class Ops : IDisposable
         job.Clear();
     }
 
-    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole; eight or more per thread, so that none has
+    // Pieces are multiples of 32 output rows, so that no two threads write one cache line and tiles stay whole; sixteen or more per thread, so that none has
     // much more than its part where a single token makes little work.
-    private static int RowsPerPiece(WeightMatrix w, int n, int workers, int least = 32) =>
-        (int)Math.Clamp((Math.Min(PieceOfWork / ((long)w.Columns * Math.Max(n, 1)), w.Rows / (8 * workers)) + 31) & ~31L, least, int.MaxValue & ~31);
+    private static int RowsPerPiece(int rows, int columns, int n, int workers, int least = 32) =>
+        (int)Math.Clamp((Math.Min(PieceOfWork / ((long)columns * Math.Max(n, 1)), rows / (16 * workers)) + 31) & ~31L, least, int.MaxValue & ~31);
 
     // Float products rearrange the activations anew for every piece: 256 rows repay that. Smaller matrices are still cut for all threads.
     private static int RowsPerFloatPiece(WeightMatrix w, int n, int workers) =>
-        RowsPerPiece(w, n, workers, Math.Clamp(((w.Rows / workers) + 31) & ~31, 32, 256));
+        RowsPerPiece(w.Rows, w.Columns, n, workers, Math.Clamp(((w.Rows / workers) + 31) & ~31, 32, 256));
 
     private abstract class OperandJob : TeamJob
     {
@@ -266,60 +176,6 @@ public sealed unsafe partial class Ops : IDisposable
             for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
                 kernels.MatMul(w, begin, end, _x, w.Columns, _n, _y, w.Rows);
-            }
-        }
-    }
-
-    private sealed class TernaryJob(KernelSet kernels, WorkShares shares) : OperandJob
-    {
-        private WeightMatrix? _w;
-        private QuantizedRows? _q;
-        private float* _y;
-        private int _n;
-
-        public void Set(WeightMatrix w, QuantizedRows q, int n, float* y)
-        {
-            _w = w;
-            _q = q;
-            _n = n;
-            _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
-        }
-
-        public override void Clear() => (_w, _q) = (null, null);
-
-        public override void Run(int worker, int workers)
-        {
-            var w = _w!;
-            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
-            {
-                kernels.MatMulTernary(w, begin, end, _q!.Values, _q.Stride, _q.Multipliers, _q.Sums, _n, _y, w.Rows);
-            }
-        }
-    }
-
-    private sealed class QuantizeJob(KernelSet kernels, WorkShares shares) : OperandJob
-    {
-        private float* _x;
-        private QuantizedRows? _q;
-
-        public void Set(float* x, int n, QuantizedRows q)
-        {
-            _x = x;
-            _q = q;
-            shares.BeginRows(n);
-        }
-
-        public override void Clear() => _q = null;
-
-        public override void Run(int worker, int workers)
-        {
-            for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
-            {
-                for (var t = begin; t < end; t++)
-                {
-                    kernels.QuantizeRow(_x + ((long)t * _q!.Columns), _q.Columns, _q.Values + ((long)t * _q.Stride), out _q.Multipliers[t], out _q.Sums[t]);
-                }
             }
         }
     }
@@ -412,7 +268,7 @@ public sealed unsafe partial class Ops : IDisposable
             _x = x;
             _n = n;
             _y = y;
-            shares.Begin(w.Rows, RowsPerPiece(w, n, shares.Workers));
+            shares.Begin(w.Rows, RowsPerPiece(w.Rows, w.Columns, n, shares.Workers));
         }
 
         public override void Clear() => (_w, _x) = (null, null);

@@ -57,6 +57,42 @@ public sealed unsafe class OpsTests(string path)
     }
 
     [Test]
+    public void TernaryLinear_SeveralMatricesInOneRegion_SameBitsAsOneByOne([Values(1, 2, 3)] int threads, [Values(1, 5)] int n)
+    {
+        var kernels = Paths.Get(path);
+        using var ops = new Ops(kernels, threads);
+        int[] rows = [133, 32, 7, 200];
+        var matrices = rows.Select((count, i) => WeightMatrix.Encode($"w{i}", QuantType.I2_S, count, Columns, Ternary(i, count * Columns))).ToArray();
+        using var x = Data.Uniform(1, n * Columns);
+        using var q = new QuantizedRows(n, Columns);
+        using var expected = new NativeBuffer<float>(n * rows.Sum());
+        using var actual = new NativeBuffer<float>(n * rows.Sum());
+        ops.Quantize(x.Pointer, n, Columns, q);
+        var together = new List<TernaryProduct>();
+        var at = 0;
+        foreach (var w in matrices)
+        {
+            ops.TernaryLinear(w, q, n, expected.Pointer + at);
+            together.Add(new(w, actual.Pointer + at));
+            at += n * w.Rows;
+        }
+
+        var bytes = ops.WeightBytes;
+        ops.TernaryLinear(together.ToArray(), q, n);
+        Assert.That(actual.Span.SequenceEqual(expected.Span));
+        Assert.That(ops.WeightBytes, Is.EqualTo(2 * bytes));
+        ops.TernaryLinear([], q, n);
+        together.Add(together[0]);
+        Assert.That(() => ops.TernaryLinear(together.ToArray(), q, n), Throws.InstanceOf<ArgumentOutOfRangeException>(), "more than four");
+    }
+
+    private static float[] Ternary(int seed, int length)
+    {
+        var random = new Random(seed);
+        return [.. Enumerable.Range(0, length).Select(_ => 0.5f * random.Next(-1, 2))];
+    }
+
+    [Test]
     public void ForEach_EveryIndexOnce([Values(1, 2, 5)] int threads, [Values(0, 1, 4, 17)] int n)
     {
         using var ops = new Ops(Paths.Get(path), threads);

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Kernels;
@@ -27,6 +28,7 @@ public sealed unsafe class BitNet : LanguageModel
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
     private readonly AttentionJob _attend;
+    private readonly List<TernaryProduct> _together = [];
     private QuantizedRows _quantized;
 
     private readonly Ops.RowWork _angleRow;
@@ -103,23 +105,20 @@ public sealed unsafe class BitNet : LanguageModel
 
             Ops.ForEach(_rows, _attentionNormRow);
             Quantize(_h, _config.EmbeddingLength);
-            Apply(_block.Q, _h, _q);
-            Apply(_block.K, _h, _k);
-            Apply(_block.V, _h, _v);
+            Apply(_h, [new(_block.Q, _q), new(_block.K, _k), new(_block.V, _v)]);
             Ops.ForEach(_rows, _storeRow);
             Ops.Team.Run(_attend);
             Ops.ForEach(_rows, _subNormRow);
             Quantize(_o, _config.EmbeddingLength);
-            Apply(_block.AttnOutput, _o, _h);
+            Apply(_o, [new(_block.AttnOutput, _h)]);
             Ops.ForEach(_rows, _addRow);
 
             Ops.ForEach(_rows, _feedForwardNormRow);
             Quantize(_h, _config.EmbeddingLength);
-            Apply(_block.Gate, _h, _gate);
-            Apply(_block.Up, _h, _up);
+            Apply(_h, [new(_block.Gate, _gate), new(_block.Up, _up)]);
             Ops.ForEach(_rows, _gateRow);
             Quantize(_gate, _config.FeedForwardLength);
-            Apply(_block.Down, _gate, _h);
+            Apply(_gate, [new(_block.Down, _h)]);
             Ops.ForEach(_rows, _addRow);
         }
 
@@ -179,27 +178,35 @@ public sealed unsafe class BitNet : LanguageModel
         }
     }
 
-    private void Apply(in Projection projection, float* x, float* y)
+    // All products of one input; the ternary ones in place are one region.
+    private void Apply(float* x, ReadOnlySpan<Output> outputs)
     {
-        if (_rows == 1 && projection.Lookup is { } lookup)
+        _together.Clear();
+        foreach (var output in outputs)
         {
-            Ops.TernaryLinear(lookup, _quantized, y);
-        }
-        else if (KernelSet.IsTernary(projection.Weight.Format.Type))
-        {
-            Ops.TernaryLinear(projection.Weight, _quantized, _rows, y);
-        }
-        else
-        {
-            Ops.Linear(projection.Weight, x, _rows, y);
+            var projection = output.Projection;
+            if (_rows == 1 && projection.Lookup is { } lookup)
+            {
+                Ops.TernaryLinear(lookup, _quantized, output.Y);
+            }
+            else if (KernelSet.IsTernary(projection.Weight.Format.Type))
+            {
+                _together.Add(new(projection.Weight, output.Y));
+            }
+            else
+            {
+                Ops.Linear(projection.Weight, x, _rows, output.Y);
+            }
         }
 
-        if (projection.Scale != 1)
+        Ops.TernaryLinear(CollectionsMarshal.AsSpan(_together), _quantized, _rows);
+        foreach (var output in outputs)
         {
-            var count = (long)_rows * projection.Weight.Rows;
+            var scale = output.Projection.Scale;
+            var count = scale != 1 ? (long)_rows * output.Projection.Weight.Rows : 0;
             for (var i = 0L; i < count; i++)
             {
-                y[i] *= projection.Scale;
+                output.Y[i] *= scale;
             }
         }
     }
@@ -328,6 +335,13 @@ public sealed unsafe class BitNet : LanguageModel
 
     /// <summary>A product of a block, and what its result is multiplied by.</summary>
     private readonly record struct Projection(WeightMatrix Weight, float Scale, LookupMatrix? Lookup);
+
+    /// <summary>A product and where its result goes.</summary>
+    private readonly struct Output(Projection projection, float* y)
+    {
+        public readonly Projection Projection = projection;
+        public readonly float* Y = y;
+    }
 
     private sealed class Block : IDisposable
     {
