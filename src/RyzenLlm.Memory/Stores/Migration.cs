@@ -23,7 +23,7 @@ public static class Migration
         await source.OpenAsync(cancellationToken).ConfigureAwait(false);
         await target.OpenAsync(cancellationToken).ConfigureAwait(false);
         long copied = 0;
-        foreach (string tenant in await source.TenantsAsync(cancellationToken).ConfigureAwait(false))
+        foreach (string tenant in await source.NamesAsync(cancellationToken).ConfigureAwait(false))
         {
             RsuCollection to = target.ForTenant(tenant);
             await foreach (Rsu[] batch in source.ForTenant(tenant)

@@ -24,6 +24,9 @@ public enum Comparison
 
     /// <summary>The field is empty or more than the value.</summary>
     AbsentOrAfter,
+
+    /// <summary>The field is empty or another than the value.</summary>
+    AbsentOrNot,
 }
 
 /// <summary>One test on one stored field. <paramref name="Field"/> is the storage name, such as <c>created_at</c>.</summary>
@@ -78,10 +81,25 @@ public sealed record RsuFilter
     /// <summary>Only what had expired by this time.</summary>
     public DateTimeOffset? ExpiredAt { get; init; }
 
+    /// <summary>Only copies of this tenant's units.</summary>
+    internal string? SharedBy { get; init; }
+
+    /// <summary>Also what others share with the tenant. For searches alone: nobody counts, changes or deletes what is another's.</summary>
+    internal bool WithShared { get; init; }
+
     /// <summary>The conditions, tenant first; all must hold.</summary>
     public IEnumerable<Condition> Conditions()
     {
-        yield return new Condition("tenant", Comparison.Equal, _tenant);
+        if (WithShared)
+        {
+            yield return new Condition("tenant", Comparison.AnyOf, (string[])[_tenant, .. SharedUnits.PlacesFor(_tenant)]);
+            yield return new Condition("shared_by", Comparison.AbsentOrNot, _tenant);
+        }
+        else
+        {
+            yield return new Condition("tenant", Comparison.Equal, _tenant);
+        }
+
         (string Field, Comparison Comparison, object? Value)[] optional =
         [
             ("scope", Comparison.Equal, Scope),
@@ -94,6 +112,7 @@ public sealed record RsuFilter
             ("ordinal", Comparison.AtMost, OrdinalTo),
             ("id", Comparison.AnyOf, Ids),
             ("sketch", Comparison.AnyOf, Sketch),
+            ("shared_by", Comparison.Equal, SharedBy),
             ("expires_at", Comparison.AbsentOrAfter, LiveAt),
             ("expires_at", Comparison.AtMost, ExpiredAt),
         ];

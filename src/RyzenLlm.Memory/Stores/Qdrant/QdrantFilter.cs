@@ -18,6 +18,10 @@ internal static class QdrantFilter
             {
                 mustNot.Add(Range(condition.Field, "lte", condition.Value));
             }
+            else if (condition.Comparison == Comparison.AbsentOrNot)
+            {
+                mustNot.Add(Term(condition with { Comparison = Comparison.Equal }));
+            }
             else
             {
                 must.Add(Term(condition));
