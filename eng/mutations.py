@@ -46,9 +46,10 @@ def failing(project, tests):
     built = run("dotnet", "build", "-c", "Release", folder, "--nologo", "-v", "q")
     if built.returncode != 0:
         sys.exit("it does not build:\n" + "\n".join(sorted({line for line in built.stdout.splitlines() if " error " in line})))
-    output = run("dotnet", "test", "-c", "Release", "--no-build", folder, "--filter", f"FullyQualifiedName~{tests}").stdout
+    tested = run("dotnet", "test", "-c", "Release", "--no-build", folder, "--filter", f"FullyQualifiedName~{tests}")
+    output = tested.stdout
     found = [(m[1], " ".join(m[2].split())) for m in re.finditer(r"^  Failed (.*?) \[[^\]]*\]\n  Error Message:\n((?:.*\n){1,20}?)(?=  Stack Trace|\n)", output, re.M)]
-    return found or ([("the run itself", "the test process ended")] if "aborted" in output else [])
+    return found or ([("the run itself", "the test process ended")] if tested.returncode != 0 else [])
 
 
 def main():

@@ -27,6 +27,9 @@ public enum Comparison
 
     /// <summary>The field is empty or another than the value.</summary>
     AbsentOrNot,
+
+    /// <summary>There is no vector of the embedder that is the value.</summary>
+    LacksVector,
 }
 
 /// <summary>One test on one stored field. <paramref name="Field"/> is the storage name, such as <c>created_at</c>.</summary>
@@ -87,6 +90,12 @@ public sealed record RsuFilter
     /// <summary>Also what others share with the tenant. For searches alone: nobody counts, changes or deletes what is another's.</summary>
     internal bool WithShared { get; init; }
 
+    /// <summary>Only this tier.</summary>
+    public RsuTier? Tier { get; init; }
+
+    /// <summary>Only units without a vector of this embedder, in whatever order.</summary>
+    public string? LacksVectorOf { get; init; }
+
     /// <summary>The conditions, tenant first; all must hold.</summary>
     public IEnumerable<Condition> Conditions()
     {
@@ -115,6 +124,8 @@ public sealed record RsuFilter
             ("shared_by", Comparison.Equal, SharedBy),
             ("expires_at", Comparison.AbsentOrAfter, LiveAt),
             ("expires_at", Comparison.AtMost, ExpiredAt),
+            ("tier", Comparison.Equal, Tier),
+            ("embedder", Comparison.LacksVector, LacksVectorOf),
         ];
         foreach (var (field, comparison, value) in optional)
         {

@@ -9,24 +9,26 @@ namespace RyzenLlm.Memory.Stores.Sqlite;
 /// <summary>A tenant's index in memory, of its own units and those that others share with it, with the connection that keeps it level with the file. Used by one thread at a time.</summary>
 internal sealed class SqliteIndexReader(SqliteConnection connection, string tenant, string embedder) : IDisposable
 {
-    private readonly SqliteCommand _version = SqliteSchema.Command(connection, "SELECT number, seq, epoch FROM tenants WHERE name = $n", ("$n", ""));
+    private readonly SqliteCommand _version = SqliteSchema.Command(connection, "SELECT m.value, number, seq, epoch FROM meta m LEFT JOIN tenants ON name = $n WHERE m.key = 'embedder'", ("$n", ""));
     private readonly SqliteCommand _unit = SqliteSchema.Command(connection, $"SELECT {SqliteRows.Columns} FROM units u WHERE row = $r", ("$r", 0L));
     private readonly string[] _names = [tenant, .. SharedUnits.PlacesFor(tenant)];
     private readonly (long Seq, long Epoch)[] _read = new (long, long)[1 + SharedUnits.PlacesFor(tenant).Length];
 
     public TenantIndex Index { get; private set; } = new();
 
-    public string Embedder { get; } = embedder;
+    /// <summary>Whose vectors are in the index: those that the file was switched to last.</summary>
+    public string Embedder { get; private set; } = embedder;
 
-    /// <summary>Reads what was written since the last call; everything again after a deletion.</summary>
+    /// <summary>Reads what was written since the last call; everything again after a deletion or a change of the embedder.</summary>
     public void Refresh()
     {
         using SqliteTransaction snapshot = connection.BeginTransaction(deferred: true);
         _version.Transaction = snapshot;
         var now = Array.ConvertAll(_names, Version);
-        if (now.Zip(_read).Any(v => v.First.Epoch != v.Second.Epoch))
+        if (now[0].Embedder != Embedder || now.Zip(_read).Any(v => v.First.Epoch != v.Second.Epoch))
         {
             Index = new TenantIndex();
+            Embedder = now[0].Embedder;
             Array.Clear(_read);
         }
 
@@ -42,11 +44,12 @@ internal sealed class SqliteIndexReader(SqliteConnection connection, string tena
     }
 
     // Zeros for a name that nothing was ever written under: its first unit has the sequence number 1.
-    private (long Number, long Seq, long Epoch) Version(string name)
+    private (string Embedder, long Number, long Seq, long Epoch) Version(string name)
     {
         _version.Parameters[0].Value = name;
         using SqliteDataReader reader = _version.ExecuteReader();
-        return reader.Read() ? (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2)) : default;
+        reader.Read();
+        return reader.IsDBNull(1) ? (reader.GetString(0), 0, 0, 0) : (reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3));
     }
 
     private void Load(long number, long after, SqliteTransaction snapshot)
