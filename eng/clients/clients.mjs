@@ -11,7 +11,7 @@ import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { endless, environment, path, run, serve, token } from './program.mjs';
 import { Report } from './report.mjs';
 
-const tools = ['generate', 'model-select', 'recall-context', 'store-context', 'forget-context'];
+const tools = ['generate', 'model-select', 'recall-context', 'store-context', 'forget-context', 'share-context'];
 const info = { name: 'clients-test', version: '1' };
 const answer = { action: 'accept', content: { confirm: true } };
 const report = new Report('clients');

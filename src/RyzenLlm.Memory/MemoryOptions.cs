@@ -36,6 +36,12 @@ public sealed record MemoryOptions
     /// <summary><c>Memory:Tenant</c>: whose memory local use (stdio, command line) writes and reads.</summary>
     public string Tenant { get; init; } = "default";
 
+    /// <summary>
+    /// <c>Memory:Audit</c>: file that gets a line of JSON for every unit that is shared, no longer shared, or read by another tenant; empty for
+    /// <c>PATH.audit.jsonl</c> beside the memory file, or, with a server, one in the user's data folder.
+    /// </summary>
+    public string Audit { get; init; } = "";
+
     /// <summary><c>Memory:Budget</c>: tokens of a recalled pack when the call does not say; at most <see cref="MaximumBudget"/>.</summary>
     [Range(16, 1_000_000)]
     public int Budget { get; init; } = 512;

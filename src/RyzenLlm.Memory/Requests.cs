@@ -120,6 +120,9 @@ public sealed record RecallRequest
     /// <summary>Also what was superseded or has expired.</summary>
     public bool IncludePast { get; init; }
 
+    /// <summary>Also what other tenants share with this one; each unit of theirs in the pack leaves a line in the audit log.</summary>
+    public bool Shared { get; init; }
+
     /// <summary>How to write the units.</summary>
     public RecallFormat Format { get; init; }
 
@@ -136,14 +139,33 @@ public sealed record RecallHit(Rsu Unit, double Score, bool Packed);
 /// <summary>What was found.</summary>
 /// <param name="Text">The rendered pack; empty when nothing was found.</param>
 /// <param name="Tokens">Its length.</param>
-/// <param name="Hits">All hits, best first.</param>
+/// <param name="Hits">All hits, best first; of other tenants' shared units only those in the text.</param>
 public sealed record RecallResult(string Text, int Tokens, IReadOnlyList<RecallHit> Hits)
 {
     /// <summary>Whether the remote store was away, so that only what waits in the outbox was looked at.</summary>
     public bool Degraded { get; init; }
 
+    /// <summary>Why shared units are missing: their reading could not be noted in the audit log. Null if all is well.</summary>
+    public string? AuditProblem { get; init; }
+
     /// <summary>Hits that did not fit in the budget.</summary>
-    public int LeftOut => Hits.Count(h => !h.Packed);
+    public int LeftOut { get; init; }
+}
+
+/// <summary>Which units to share, or no longer to share. They stay their owner's, who alone can change or forget them.</summary>
+public sealed record ShareRequest
+{
+    /// <summary>These units.</summary>
+    public IReadOnlyCollection<Guid>? Ids { get; init; }
+
+    /// <summary>What is now in this conversation or document.</summary>
+    public string? Session { get; init; }
+
+    /// <summary>What is now on this shelf.</summary>
+    public string? Scope { get; init; }
+
+    /// <summary>The tenant to share with, or <c>all</c>. Where sharing ends, null means everybody it was shared with.</summary>
+    public string? With { get; init; }
 }
 
 /// <summary>What to forget. Everything of the tenant must be asked for by name.</summary>

@@ -142,6 +142,14 @@ public sealed record Rsu
     [VectorStoreVector(256, DistanceFunction = DistanceFunction.CosineSimilarity, StorageName = "dense")]
     public ReadOnlyMemory<float>? Embedding { get; init; }
 
+    /// <summary>The tenant that shares the unit with its reader; null for a unit of one's own.</summary>
+    [VectorStoreData(IsIndexed = true, StorageName = "shared_by")]
+    public string? SharedBy { get; init; }
+
+    /// <summary>In a stored copy that others read: the id of the owner's unit.</summary>
+    [VectorStoreData(StorageName = "origin")]
+    public Guid? Origin { get; init; }
+
     /// <summary>What the word index reads: speaker, text and the date in words.</summary>
     public string SearchText() =>
         $"{Speaker} {Text} {CreatedAt.UtcDateTime.ToString("d MMMM yyyy", System.Globalization.CultureInfo.InvariantCulture)}";

@@ -20,7 +20,7 @@ public sealed partial class RsuMemory
         ? 0
         : await outbox.DeliverAsync(
             tenant,
-            batch => WriteAsync(Store.ForTenant(tenant), batch, new StoreRequest { Items = [] }, new StoreResult(), cancellationToken),
+            batch => WriteToStoreAsync(Open(tenant), batch, new StoreRequest { Items = [] }, new StoreResult(), cancellationToken),
             BatchUnits,
             cancellationToken).ConfigureAwait(false);
 
@@ -41,7 +41,7 @@ public sealed partial class RsuMemory
     {
         if (outbox is null)
         {
-            return (await SearchAsync(tenant, request, cancellationToken).ConfigureAwait(false), false);
+            return (await SearchAsync(Open(tenant), request, cancellationToken).ConfigureAwait(false), false);
         }
 
         StartDelivering();
@@ -49,7 +49,7 @@ public sealed partial class RsuMemory
         var local = waiting ? await SearchAsync(outbox.ForTenant(tenant), request, cancellationToken).ConfigureAwait(false) : [];
         try
         {
-            var hits = await WithPatienceAsync(cancel => SearchAsync(tenant, request, cancel), cancellationToken).ConfigureAwait(false);
+            var hits = await WithPatienceAsync(cancel => SearchAsync(Open(tenant), request, cancel), cancellationToken).ConfigureAwait(false);
             HashSet<Guid> known = [.. hits.Select(h => h.Record.Id)];
             return ([.. hits, .. local.Where(h => !known.Contains(h.Record.Id))], false);
         }

@@ -87,7 +87,7 @@ public sealed partial class RsuMemory
             return done;
         }
 
-        foreach (string tenant in await Store.TenantsAsync(cancellationToken).ConfigureAwait(false))
+        foreach (string tenant in await Store.NamesAsync(cancellationToken).ConfigureAwait(false))
         {
             RsuCollection collection = Store.ForTenant(tenant);
             var lacking = new RsuFilter(tenant) { Tier = RsuTier.Full, LacksVectorOf = target };

@@ -89,7 +89,7 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
     /// <exception cref="StoreUnavailableException">A remote store is away and the outbox is full, or the request corrects a unit by its id.</exception>
     public async Task<StoreResult> StoreAsync(string tenant, StoreRequest request, CancellationToken cancellationToken = default)
     {
-        RsuCollection collection = Store.ForTenant(tenant);
+        RsuCollection collection = Open(tenant);
         IReadOnlyList<Rsu> drafts = new UnitWriter(collection, options, models).Draft(request, out int recalled);
         var before = new StoreResult { Recalled = recalled };
         try
@@ -98,7 +98,7 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
                 async cancel =>
                 {
                     await DeliverBeforeAsync(tenant, cancel).ConfigureAwait(false); // what was said earlier comes first
-                    return await WriteAsync(collection, drafts, request, before, cancel).ConfigureAwait(false);
+                    return await WriteToStoreAsync(collection, drafts, request, before, cancel).ConfigureAwait(false);
                 },
                 cancellationToken).ConfigureAwait(false);
         }
@@ -109,6 +109,18 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
             StartDelivering();
             return kept with { Queued = kept.Stored + kept.Merged };
         }
+    }
+
+    private async Task<StoreResult> WriteToStoreAsync(
+        RsuCollection collection, IReadOnlyList<Rsu> drafts, StoreRequest request, StoreResult before, CancellationToken cancellationToken)
+    {
+        StoreResult result = await WriteAsync(collection, drafts, request, before, cancellationToken).ConfigureAwait(false);
+        if (result.Superseded > 0)
+        {
+            await WithdrawStaleAsync(collection.Tenant, cancellationToken).ConfigureAwait(false); // what was corrected is shared no longer
+        }
+
+        return result;
     }
 
     private async Task<StoreResult> WriteAsync(
@@ -134,12 +146,15 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
         }
 
         var (hits, degraded) = await FindAsync(tenant, request, cancellationToken).ConfigureAwait(false);
-        return Packer.Pack([.. hits.Select(h => (h.Record, h.Score ?? 0))], budget, request.Format, request.CountTokens ?? models.CountTokens) with { Degraded = degraded };
+        return Audited(tenant, Pack(hits), () => Pack([.. hits.Where(h => h.Record.SharedBy is null)]));
+
+        RecallResult Pack(IReadOnlyList<VectorSearchResult<Rsu>> found) =>
+            Packer.Pack([.. found.Select(h => (h.Record, h.Score ?? 0))], budget, request.Format, request.CountTokens ?? models.CountTokens) with { Degraded = degraded };
     }
 
-    /// <summary>Finds units, best first, without packing them.</summary>
+    /// <summary>Finds units of the tenant's own, best first, without packing them.</summary>
     public Task<IReadOnlyList<VectorSearchResult<Rsu>>> SearchAsync(string tenant, RecallRequest request, CancellationToken cancellationToken = default) =>
-        SearchAsync(Store.ForTenant(tenant), request, cancellationToken);
+        SearchAsync(Open(tenant), request with { Shared = false }, cancellationToken);
 
     private async Task<IReadOnlyList<VectorSearchResult<Rsu>>> SearchAsync(RsuCollection collection, RecallRequest request, CancellationToken cancellationToken)
     {
@@ -186,35 +201,36 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
         ReadOnlyMemory<float>? vector = models.EmbedderOf(embedder) is { } generator
             ? await generator.GenerateVectorAsync(request.Query, cancellationToken: cancellationToken).ConfigureAwait(false)
             : default(ReadOnlyMemory<float>?);
-        var hits = await collection.RankAsync(request.Query, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
+        var hits = await collection.RankAsync(request.Query, vector, filter, request.Top, request.Shared, cancellationToken).ConfigureAwait(false);
         if (options.SecondHop > 0 && SecondHop.NewNames(request.Query, hits) is { Count: > 0 } names)
         {
             string further = $"{request.Query} {string.Join(' ', names)}";
-            var second = await collection.RankAsync(further, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
+            var second = await collection.RankAsync(further, vector, filter, request.Top, request.Shared, cancellationToken).ConfigureAwait(false);
             hits = SecondHop.Join(hits, second, options.SecondHop, request.Top);
         }
 
-        return [.. hits.Where(h => h.Score >= request.MinimumScore)];
+        return await WithoutStaleAsync([.. hits.Where(h => h.Score >= request.MinimumScore)], cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Counts what a request means, deletes it unless it is a dry run, and counts again.</summary>
     public async Task<ForgetResult> ForgetAsync(string tenant, ForgetRequest request, CancellationToken cancellationToken = default)
     {
-        RsuCollection collection = Store.ForTenant(tenant);
+        RsuCollection collection = Open(tenant);
         await DeliverAsync(tenant, cancellationToken).ConfigureAwait(false); // what waits would come back after the deletion
         RsuFilter filter = request.ToFilter(tenant, models.Clock.GetUtcNow());
         long matched = await collection.CountAsync(filter, cancellationToken).ConfigureAwait(false);
         Rsu[] sample = await collection.ReadAsync(filter, 5, cancellationToken: cancellationToken).ToArrayAsync(cancellationToken).ConfigureAwait(false);
-        if (request.DryRun || matched == 0)
+        if (request.DryRun)
         {
             return new ForgetResult(matched, 0, matched, 0, sample);
         }
 
-        string[] states = models.ForgetStates is null
+        string[] states = models.ForgetStates is null || matched == 0
             ? []
             : await collection.ReadAsync(filter, int.MaxValue, cancellationToken: cancellationToken)
                 .Where(u => u.State is not null).Select(u => u.State!).Distinct().ToArrayAsync(cancellationToken).ConfigureAwait(false);
-        long deleted = await collection.DeleteAsync(filter, cancellationToken).ConfigureAwait(false);
+        long deleted = matched == 0 ? 0 : await collection.DeleteAsync(filter, cancellationToken).ConfigureAwait(false);
+        await WithdrawStaleAsync(tenant, cancellationToken).ConfigureAwait(false); // also of a deletion that was interrupted
         _statistics.TryRemove(tenant, out _);
         int dropped = states.Length == 0 ? 0 : await models.ForgetStates!(tenant, states, cancellationToken).ConfigureAwait(false);
         long remaining = await collection.CountAsync(filter, cancellationToken).ConfigureAwait(false);
@@ -223,11 +239,12 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
 
     /// <summary>Units of a tenant by session, or newest first.</summary>
     public IAsyncEnumerable<Rsu> ListAsync(string tenant, string? session = null, string? scope = null, int top = 100, int skip = 0, CancellationToken cancellationToken = default) =>
-        Store.ForTenant(tenant).ReadAsync(new RsuFilter(tenant) { Session = session, Scope = scope }, top, skip, session is null, false, cancellationToken);
+        Open(tenant).ReadAsync(new RsuFilter(tenant) { Session = session, Scope = scope }, top, skip, session is null, false, cancellationToken);
 
-    /// <summary>One unit, or null when the tenant has none of this id.</summary>
-    public Task<Rsu?> ShowAsync(string tenant, Guid id, CancellationToken cancellationToken = default) =>
-        Store.ForTenant(tenant).GetAsync(id, cancellationToken: cancellationToken);
+    /// <summary>One unit, or null when the tenant has none of this id and nobody shares one with it.</summary>
+    public async Task<Rsu?> ShowAsync(string tenant, Guid id, CancellationToken cancellationToken = default) =>
+        await Open(tenant).GetAsync(id, cancellationToken: cancellationToken).ConfigureAwait(false)
+        ?? await ShowSharedAsync(tenant, id, cancellationToken).ConfigureAwait(false);
 
     /// <summary>The id that a text means: all of one, or its first characters as packs show them, where one unit alone begins so.</summary>
     /// <exception cref="ArgumentException">No unit or several begin so, or the text is no part of an id.</exception>
@@ -243,7 +260,7 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
             throw new ArgumentException($"'{text}' is no id of a unit: give all of one, or its first {ShortestId} or more characters.");
         }
 
-        Guid[] found = await Store.ForTenant(tenant).ReadAsync(new RsuFilter(tenant), int.MaxValue, cancellationToken: cancellationToken)
+        Guid[] found = await Open(tenant).ReadAsync(new RsuFilter(tenant), int.MaxValue, cancellationToken: cancellationToken)
             .Select(u => u.Id).Where(id => id.ToString().StartsWith(text, StringComparison.OrdinalIgnoreCase)).Take(2).ToArrayAsync(cancellationToken).ConfigureAwait(false);
         return found.Length == 1
             ? found[0]
@@ -253,7 +270,7 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
     /// <summary>Size of a tenant's memory.</summary>
     public async Task<MemoryStats> StatsAsync(string tenant, CancellationToken cancellationToken = default)
     {
-        RsuCollection collection = Store.ForTenant(tenant);
+        RsuCollection collection = Open(tenant);
         return new MemoryStats(
             await collection.CountAsync(new RsuFilter(tenant), cancellationToken).ConfigureAwait(false),
             await collection.CountAsync(new RsuFilter(tenant) { LiveAt = models.Clock.GetUtcNow() }, cancellationToken).ConfigureAwait(false),

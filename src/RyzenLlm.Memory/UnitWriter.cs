@@ -246,7 +246,7 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
         if (named is null && Equivalence.IsCorrection(unit.Text))
         {
             var filter = new RsuFilter(collection.Tenant) { Scope = unit.Scope, Speaker = unit.Speaker, LiveAt = models.Clock.GetUtcNow() };
-            var near = await collection.RankAsync(unit.Text, null, filter, 3, cancellationToken).ConfigureAwait(false);
+            var near = await collection.RankAsync(unit.Text, null, filter, 3, cancellationToken: cancellationToken).ConfigureAwait(false);
             named = near.Select(n => n.Record).FirstOrDefault(old => old.Id != unit.Id && Equivalence.Corrects(unit, old))?.Id;
         }
 

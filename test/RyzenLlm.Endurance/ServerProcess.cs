@@ -44,9 +44,9 @@ internal sealed class ServerProcess : IDisposable
     }
 
     /// <summary>Starts it on small models, with a memory in a folder.</summary>
-    public static async Task<ServerProcess> StartAsync(string folder)
+    public static async Task<ServerProcess> StartAsync(string folder, params string[] settings)
     {
-        var process = Start(["serve"], folder, input: true);
+        var process = Start(["serve", .. settings.SelectMany(s => new[] { "--set", s })], folder, input: true);
         var server = new ServerProcess(process);
         var greeting = new TaskCompletionSource<JsonElement>(TaskCreationOptions.RunContinuationsAsynchronously);
         server._open[0] = greeting;
@@ -75,14 +75,21 @@ internal sealed class ServerProcess : IDisposable
     }
 
     /// <summary>Calls a tool; the token sends a cancellation. Null if the server died or the call was cancelled.</summary>
-    public async Task<JsonElement?> CallAsync(string tool, object arguments, CancellationToken cancel = default)
+    public Task<JsonElement?> CallAsync(string tool, object arguments, CancellationToken cancel = default) => AskAsync("tools/call", new { name = tool, arguments }, cancel);
+
+    /// <summary>What the server says of itself; null if it died.</summary>
+    public async Task<JsonElement?> MetricsAsync() => await AskAsync("resources/read", new { uri = "metrics://now" }) is { } answer
+        ? JsonDocument.Parse(answer.GetProperty("result").GetProperty("contents")[0].GetProperty("text").GetString()!).RootElement
+        : null;
+
+    private async Task<JsonElement?> AskAsync(string method, object parameters, CancellationToken cancel = default)
     {
         var id = Interlocked.Increment(ref _lastId);
         var answer = new TaskCompletionSource<JsonElement>(TaskCreationOptions.RunContinuationsAsynchronously);
         _open[id] = answer;
         try
         {
-            await WriteAsync(JsonSerializer.Serialize(new { jsonrpc = "2.0", id, method = "tools/call", @params = new { name = tool, arguments } }));
+            await WriteAsync(JsonSerializer.Serialize(new { jsonrpc = "2.0", id, method, @params = parameters }));
             if (_ended)
             {
                 return null; // it ended before this call could be among those that were told

@@ -63,5 +63,6 @@ internal abstract class FuzzTarget : IDisposable
         () => new Targets.GgufTarget(), () => new Targets.SafetensorsTarget(), () => new Targets.TokenizerTarget(), () => new Targets.ModelTarget(),
         () => new Targets.TemplateTarget(), () => new Targets.SessionTarget(), () => new Targets.SchemaTarget(), () => new Targets.RegexTarget(),
         () => new Targets.ArgumentsTarget(), () => new Targets.FramesTarget(), () => new Targets.TranscriptTarget(),
+        () => new Targets.StateTarget(), () => new Targets.ProfileTarget(),
     ];
 }

@@ -7,7 +7,7 @@ namespace RyzenLlm.Memory.Tests;
 
 /// <summary>
 /// Random tenants do random things to one store. Each sees what a simple model of its own deeds says, whatever the others do; and what it
-/// recalls is, to the letter, what it would recall alone.
+/// recalls is, to the letter, what it would recall alone, in a store that holds nothing of others but what they share.
 /// </summary>
 [TestFixture(false)]
 [TestFixture(true)]
@@ -15,6 +15,8 @@ internal sealed class IsolationTests(bool remote)
 {
     private static readonly string[] Tenants = ["ann", "ben", "Ann", "ann/1", "ann' OR 1=1 --"];
     private static readonly string[] Names = ["Ingrid", "Otto", "Mira", "Polarstern", "Tromsoe", "the bakery", "the cellar", "pier four"];
+
+    private static readonly string Everything = $"{string.Join(' ', Names)} wrote number kept behind";
 
     private readonly List<IDisposable> _open = [];
     private string _folder = null!;
@@ -38,6 +40,8 @@ internal sealed class IsolationTests(bool remote)
         using RsuMemory shared = await OpenAsync("shared", clock);
         var alone = new Dictionary<string, RsuMemory>();
         var model = Tenants.ToDictionary(t => t, _ => new Dictionary<Guid, string>());
+        var sharing = new Dictionary<(Guid Unit, string Reader), string>();
+        (Guid Unit, string Reader)[] followed = [];
         foreach (string tenant in Tenants)
         {
             alone[tenant] = await OpenAsync($"alone{alone.Count}", clock);
@@ -49,7 +53,7 @@ internal sealed class IsolationTests(bool remote)
             clock.Advance();
             string tenant = Tenants[random.Next(Tenants.Length)];
             Guid[] foreign = [.. model.Where(m => m.Key != tenant).SelectMany(m => m.Value.Keys)];
-            switch (random.Next(8))
+            switch (random.Next(10))
             {
                 case < 4:
                     await StoreAsync(random, tenant, shared, alone[tenant], model[tenant]);
@@ -78,11 +82,21 @@ internal sealed class IsolationTests(bool remote)
                     }
 
                     break;
+                case 7 when model[tenant].Count > 0:
+                    await ShareAsync(random, tenant, shared, alone, model[tenant], sharing);
+                    break;
                 default:
                     await CompareRecallAsync(random, tenant, shared, alone[tenant]);
                     break;
             }
 
+            followed = await FollowAsync(shared, alone, model, sharing, followed);
+            string reader = Tenants[random.Next(Tenants.Length)];
+            string[] visible = [.. (await shared.RecallAsync(reader, new RecallRequest { Query = Everything, Top = 200, Budget = 4000, Shared = true })).Hits
+                .Where(h => h.Unit.SharedBy is not null).Select(h => $"{h.Unit.SharedBy} {h.Unit.Id}")];
+            Assert.That(
+                visible, Is.EquivalentTo(sharing.Where(s => s.Value != reader && (s.Key.Reader == "all" || s.Key.Reader == reader)).Select(s => $"{s.Value} {s.Key.Unit}").Distinct()),
+                $"step {step} of {tenant}: what others share with {reader}");
             foreach (string each in Tenants)
             {
                 string[] units = await shared.ListAsync(each, top: 1000).Select(u => u.Text).ToArrayAsync();
@@ -117,10 +131,75 @@ internal sealed class IsolationTests(bool remote)
 
     private static async Task CompareRecallAsync(Random random, string tenant, RsuMemory shared, RsuMemory alone)
     {
-        var question = new RecallRequest { Query = $"Where does {Names[random.Next(Names.Length)]} keep number {random.Next(40)}?", Format = RecallFormat.Full };
+        var question = new RecallRequest { Query = $"Where does {Names[random.Next(Names.Length)]} keep number {random.Next(40)}?", Format = RecallFormat.Full, Shared = random.Next(2) == 0 };
         RecallResult found = await shared.RecallAsync(tenant, question);
         RecallResult expected = await alone.RecallAsync(tenant, question);
         Assert.That(found.Text, Is.EqualTo(expected.Text), "scores included: others' units do not show in the ranking");
+    }
+
+    // Some own units and some that are not its own, which changes nothing. The lonely stores get units of others by hand.
+    private static async Task ShareAsync(
+        Random random, string tenant, RsuMemory shared, Dictionary<string, RsuMemory> alone, Dictionary<Guid, string> own, Dictionary<(Guid Unit, string Reader), string> sharing)
+    {
+        Guid[] ids = [.. own.Keys.OrderBy(_ => random.Next()).Take(3), .. sharing.Keys.Select(k => k.Unit).Take(2)];
+        string reader = random.Next(2) == 0 ? "all" : Tenants.Where(t => t != tenant).ElementAt(random.Next(Tenants.Length - 1));
+        var request = new ShareRequest { Ids = ids, With = reader };
+        if (random.Next(3) == 0)
+        {
+            Assert.That(await shared.UnshareAsync(tenant, request), Is.EqualTo(ids.Distinct().Count(id => own.ContainsKey(id) && sharing.Remove((id, reader)))));
+            return;
+        }
+
+        string place = SharedUnits.PlaceOf(reader);
+        Rsu[] live = await alone[tenant].Store.ForTenant(tenant).ReadAsync(new RsuFilter(tenant) { Ids = ids }, 10, vectors: true).Where(u => u.ValidTo is null).ToArrayAsync();
+        Assert.That(await shared.ShareAsync(tenant, request), Is.EqualTo(live.Length));
+        foreach (var (lonely, each) in alone)
+        {
+            if (lonely != tenant)
+            {
+                await each.Store.ForTenant(tenant).UpsertAsync(live);
+            }
+
+            await each.Store.ForTenant(place).UpsertAsync(live.Select(u => SharedUnits.Copy(u, place)));
+        }
+
+        foreach (Rsu unit in live)
+        {
+            sharing[(unit.Id, reader)] = tenant;
+        }
+    }
+
+    // What was forgotten, corrected or unshared is shared no longer; the lonely stores follow.
+    private static async Task<(Guid Unit, string Reader)[]> FollowAsync(
+        RsuMemory shared, Dictionary<string, RsuMemory> alone, Dictionary<string, Dictionary<Guid, string>> model,
+        Dictionary<(Guid Unit, string Reader), string> sharing, (Guid Unit, string Reader)[] before)
+    {
+        foreach (var (key, owner) in sharing.ToArray())
+        {
+            if (!model[owner].ContainsKey(key.Unit) || (await shared.ShowAsync(owner, key.Unit))!.ValidTo is not null)
+            {
+                sharing.Remove(key);
+            }
+        }
+
+        bool ended = before.Except(sharing.Keys).Any();
+        foreach (var (lonely, each) in ended ? alone : [])
+        {
+            foreach (string owner in (await each.Store.TenantsAsync()).Where(t => t != lonely))
+            {
+                Guid[] strange = await each.Store.ForTenant(owner).ReadAsync(new RsuFilter(owner), 1000).Select(u => u.Id).Where(id => !sharing.Keys.Any(k => k.Unit == id)).ToArrayAsync();
+                await each.Store.ForTenant(owner).DeleteAsync(strange);
+            }
+
+            foreach (string place in (await each.Store.NamesAsync()).Where(SharedUnits.IsPlace))
+            {
+                HashSet<Guid> kept = [.. sharing.Keys.Where(k => SharedUnits.PlaceOf(k.Reader) == place).Select(k => SharedUnits.CopyId(place, k.Unit))];
+                Guid[] gone = await each.Store.ForTenant(place).ReadAsync(new RsuFilter(place), 1000).Select(u => u.Id).Where(id => !kept.Contains(id)).ToArrayAsync();
+                await each.Store.ForTenant(place).DeleteAsync(gone);
+            }
+        }
+
+        return [.. sharing.Keys];
     }
 
     private static async Task ReadBackAsync(string tenant, RsuMemory alone, Dictionary<Guid, string> model)
@@ -147,7 +226,7 @@ internal sealed class IsolationTests(bool remote)
             store = new SqliteRsuStore(Path.Combine(_folder, $"{name}.db"), models.EmbedderId);
         }
 
-        var memory = new RsuMemory(store, new MemoryOptions(), models);
+        var memory = new RsuMemory(store, new MemoryOptions { Audit = Path.Combine(_folder, $"{name}.jsonl") }, models);
         await memory.OpenAsync();
         return memory;
     }

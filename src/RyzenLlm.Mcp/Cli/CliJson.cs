@@ -24,6 +24,7 @@ namespace RyzenLlm.Mcp.Cli;
 [JsonSerializable(typeof(MemoryVerb.UnitReport[]))]
 [JsonSerializable(typeof(MemoryVerb.StatsReport))]
 [JsonSerializable(typeof(MemoryForgetVerb.ForgetReport))]
+[JsonSerializable(typeof(MemoryShareVerb.ShareReport))]
 [JsonSerializable(typeof(MemoryEvalVerb.EvaluationReport))]
 [JsonSerializable(typeof(MemoryMigrateVerb.MigrateReport))]
 [JsonSerializable(typeof(MemoryReembedVerb.ReembedReport))]

@@ -12,7 +12,7 @@ internal static class MemoryRecallVerb
     internal sealed record RecallReport(string Text, int Tokens, int LeftOut, RecallHitReport[] Units);
 
     /// <summary>A unit found.</summary>
-    internal sealed record RecallHitReport(Guid Id, double Score, bool Packed, string Session, string Source, string Speaker, DateTimeOffset At, string Text);
+    internal sealed record RecallHitReport(Guid Id, double Score, bool Packed, string Session, string Source, string Speaker, DateTimeOffset At, string Text, string? SharedBy);
 
     public static Command Create()
     {
@@ -74,8 +74,14 @@ internal static class MemoryRecallVerb
                 Session = parsed.GetValue(session),
                 From = parsed.GetValue(since),
                 To = parsed.GetValue(until),
+                Shared = true,
                 Format = parsed.GetValue(full) ? RecallFormat.Full : RecallFormat.Compact,
             }, cancel).ConfigureAwait(false);
+            if (found.AuditProblem is { } problem)
+            {
+                Console.Error.WriteLine($"ryzenllm: {problem}");
+            }
+
             if (parsed.GetValue(common.Json!))
             {
                 CliJson.Print(new RecallReport(found.Text, found.Tokens, found.LeftOut, [.. found.Hits.Select(Report)]));
@@ -93,7 +99,7 @@ internal static class MemoryRecallVerb
     }
 
     private static RecallHitReport Report(RecallHit hit) => new(
-        hit.Unit.Id, Math.Round(hit.Score, 4), hit.Packed, hit.Unit.Session, hit.Unit.Source, hit.Unit.Speaker, hit.Unit.CreatedAt, hit.Unit.Text);
+        hit.Unit.Id, Math.Round(hit.Score, 4), hit.Packed, hit.Unit.Session, hit.Unit.Source, hit.Unit.Speaker, hit.Unit.CreatedAt, hit.Unit.Text, hit.Unit.SharedBy);
 
     private static async Task RankAsync(AppSettings settings, string[] files, int top, string output, CancellationToken cancel)
     {

@@ -13,7 +13,7 @@ internal static class MemoryVerb
     /// <summary>With <c>--json</c>: a unit.</summary>
     internal sealed record UnitReport(
         Guid Id, string Tenant, string Scope, string Session, string Speaker, string Source, DateTimeOffset At, string Text, int Tokens, float Density, string Tier,
-        int Seen, string[] Sources, DateTimeOffset? ValidTo, Guid? SupersededBy, Guid? VariantOf, DateTimeOffset? ExpiresAt);
+        int Seen, string[] Sources, DateTimeOffset? ValidTo, Guid? SupersededBy, Guid? VariantOf, DateTimeOffset? ExpiresAt, string? SharedBy, IReadOnlyList<string>? SharedWith = null);
 
     /// <summary>With <c>--json</c>: a tenant's memory. Bytes are those of the whole file with its log; absent for a server.</summary>
     internal sealed record StatsReport(string Tenant, string Store, long Units, long Live, string Embedder, long? Bytes, string[] Tenants, EmbedderChange? Change);
@@ -26,6 +26,8 @@ internal static class MemoryVerb
         verb.Add(CreateList());
         verb.Add(CreateShow());
         verb.Add(MemoryForgetVerb.Create());
+        verb.Add(MemoryShareVerb.Create());
+        verb.Add(MemoryShareVerb.CreateUnshare());
         verb.Add(CreateStats());
         verb.Add(MemoryEvalVerb.Create());
         verb.Add(MemoryMigrateVerb.Create());
@@ -92,13 +94,14 @@ internal static class MemoryVerb
             using var memory = await OpenAsync(settings, cancel).ConfigureAwait(false);
             var key = await memory.FindIdAsync(settings.Memory.Tenant, parsed.GetRequiredValue(id), cancel).ConfigureAwait(false);
             var unit = await memory.ShowAsync(settings.Memory.Tenant, key, cancel).ConfigureAwait(false) ?? throw new ArgumentException($"There is no unit {key}.");
+            var readers = unit.SharedBy is null ? await memory.ReadersAsync(settings.Memory.Tenant, key, cancel).ConfigureAwait(false) : [];
             if (parsed.GetValue(common.Json!))
             {
-                CliJson.Print(Report(unit));
+                CliJson.Print(Report(unit) with { SharedWith = readers });
                 return;
             }
 
-            Tables.Console.Write(Tables.Plain([.. Facts(unit).Where(fact => fact[1].Length > 0)]));
+            Tables.Console.Write(Tables.Plain([.. Facts(unit, readers).Where(fact => fact[1].Length > 0)]));
         });
         return verb;
     }
@@ -135,9 +138,9 @@ internal static class MemoryVerb
 
     private static UnitReport Report(Rsu unit) => new(
         unit.Id, unit.Tenant, unit.Scope, unit.Session, unit.Speaker, unit.Source, unit.CreatedAt, unit.Text, unit.Tokens, unit.Density,
-        unit.Tier.ToString().ToLowerInvariant(), unit.Seen, unit.Sources, unit.ValidTo, unit.SupersededBy, unit.VariantOf, unit.ExpiresAt);
+        unit.Tier.ToString().ToLowerInvariant(), unit.Seen, unit.Sources, unit.ValidTo, unit.SupersededBy, unit.VariantOf, unit.ExpiresAt, unit.SharedBy);
 
-    private static IEnumerable<string[]> Facts(Rsu unit) =>
+    private static IEnumerable<string[]> Facts(Rsu unit, IReadOnlyList<string> readers) =>
     [
         ["id", $"{unit.Id}"],
         ["text", unit.Text],
@@ -152,6 +155,8 @@ internal static class MemoryVerb
         ["tokens", $"{unit.Tokens}"],
         ["held until", unit.ValidTo is { } end ? $"{end:u}, superseded by {unit.SupersededBy}" : ""],
         ["variant of", $"{unit.VariantOf}"],
+        ["shared by", unit.SharedBy ?? ""],
+        ["shared with", string.Join(", ", readers)],
         ["expires", unit.ExpiresAt is { } expiry ? $"{expiry:u}" : ""],
     ];
 }

@@ -34,13 +34,22 @@ internal sealed class ProfileStore(AppSettings settings)
         {
             using var file = File.OpenRead(PathOf(entry));
             var stored = JsonSerializer.Deserialize(file, ProfileJson.Default.StoredProfile);
-            return stored is { Profile: not null } && stored == Stored(entry, stored.Profile) ? stored.Profile with { Model = entry.Name } : null;
+            return stored is { Profile: not null } && IsSound(stored.Profile) && stored == Stored(entry, stored.Profile) ? stored.Profile with { Model = entry.Name } : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
         {
             return null;
         }
     }
+
+    // A file that somebody else wrote: lists may be absent, numbers anything that JSON can write.
+    private static bool IsSound(ModelProfile profile) =>
+        profile is { Model: not null, Architecture: not null, Prompt: { } prompt, Decode: { } decode }
+        && prompt.Concat(decode).All(point => point is { Tokens: >= 0 } && IsMeasure(point.Seconds))
+        && profile is { ContextLength: >= 0, MemoryBytes: >= 0 }
+        && new[] { profile.BytesPerToken, profile.BitsPerByte ?? 0, profile.LoadSeconds, profile.JsonTokenSeconds, profile.StateBytes, profile.StateBytesPerToken }.All(IsMeasure);
+
+    private static bool IsMeasure(double value) => value is >= 0 and <= 1e15;
 
     /// <summary>Keeps a profile; readers see the old one or the new one, never a part.</summary>
     public void Save(ModelEntry entry, ModelProfile profile)

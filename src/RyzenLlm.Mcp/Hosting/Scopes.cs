@@ -17,6 +17,9 @@ internal static class Scopes
     /// <summary>Delete from the memory.</summary>
     public const string Forget = "forget";
 
+    /// <summary>Let other tenants read units of the memory.</summary>
+    public const string Share = "share";
+
     /// <summary>See the models and choose the default.</summary>
     public const string Models = "models";
 
@@ -26,11 +29,12 @@ internal static class Scopes
         [ToolArguments.Plain("recall-context")] = Recall,
         [ToolArguments.Plain("store-context")] = Store,
         [ToolArguments.Plain("forget-context")] = Forget,
+        [ToolArguments.Plain("share-context")] = Share,
         [ToolArguments.Plain("model-select")] = Models,
     };
 
     /// <summary>All of them.</summary>
-    public static IReadOnlyList<string> All { get; } = [Generate, Recall, Store, Forget, Models];
+    public static IReadOnlyList<string> All { get; } = [Generate, Recall, Store, Forget, Share, Models];
 
     /// <summary>What reading a resource of this address needs; null for one that only credentials with every scope may read.</summary>
     public static string? OfResource(string uri) => uri.Split(':')[0].ToLowerInvariant() switch

@@ -22,6 +22,7 @@ internal sealed class ServerActivity(LoadedModels models, TimeProvider clock)
     /// <param name="Answers">Generations by the reason of their end.</param>
     /// <param name="Models">Models in memory.</param>
     /// <param name="MemoryBytes">Resident memory of the process, mapped model files included.</param>
+    /// <param name="Gc">The garbage collector.</param>
     internal sealed record Snapshot(
         double UptimeSeconds,
         long Calls,
@@ -30,7 +31,31 @@ internal sealed class ServerActivity(LoadedModels models, TimeProvider clock)
         long GeneratedTokens,
         Dictionary<string, long> Answers,
         LoadedModel[] Models,
-        long MemoryBytes);
+        long MemoryBytes,
+        GarbageCollection Gc);
+
+    /// <summary>What garbage collection cost.</summary>
+    /// <param name="AllocatedBytes">Allocated since the process started.</param>
+    /// <param name="HeapBytes">In use at the last collection.</param>
+    /// <param name="Collections">By generation, 0 to 2.</param>
+    /// <param name="PauseSeconds">All pauses together.</param>
+    /// <param name="LastPauseMilliseconds">The longest pause of the last collection.</param>
+    internal sealed record GarbageCollection(long AllocatedBytes, long HeapBytes, int[] Collections, double PauseSeconds, double LastPauseMilliseconds)
+    {
+        public static GarbageCollection Now()
+        {
+            var last = GC.GetGCMemoryInfo(GCKind.Any);
+            var longest = 0.0;
+            foreach (var pause in last.PauseDurations)
+            {
+                longest = Math.Max(longest, pause.TotalMilliseconds);
+            }
+
+            return new(
+                GC.GetTotalAllocatedBytes(), last.HeapSizeBytes, [GC.CollectionCount(0), GC.CollectionCount(1), GC.CollectionCount(2)],
+                Math.Round(GC.GetTotalPauseDuration().TotalSeconds, 3), Math.Round(longest, 2));
+        }
+    }
 
     /// <summary>A call of a tool has ended.</summary>
     public void Called(bool failed)
@@ -62,6 +87,7 @@ internal sealed class ServerActivity(LoadedModels models, TimeProvider clock)
             Interlocked.Read(ref _generatedTokens),
             Enum.GetValues<FinishReason>().ToDictionary(r => r.ToString().ToLowerInvariant(), r => Interlocked.Read(ref _answers[(int)r])),
             models.Snapshot(),
-            process.WorkingSet64);
+            process.WorkingSet64,
+            GarbageCollection.Now());
     }
 }

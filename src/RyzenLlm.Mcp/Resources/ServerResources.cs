@@ -62,7 +62,7 @@ internal sealed class ServerResources
                 UriTemplate = "metrics://now",
                 Name = "metrics",
                 Title = "Metrics",
-                Description = "What the server has done since it started: calls, tokens, models in memory and their queues.",
+                Description = "What the server has done since it started: calls, tokens, models in memory and their queues, memory and garbage collection.",
                 MimeType = Json,
             },
             (_, _, _) => ValueTask.FromResult<string?>(ToolJson.Text(activity.Now()))));

@@ -18,6 +18,7 @@ namespace RyzenLlm.Mcp.Tools;
 [JsonSerializable(typeof(RecallContextTool.RecalledContext))]
 [JsonSerializable(typeof(StoreContextTool.StoredContext))]
 [JsonSerializable(typeof(ForgetContextTool.ForgottenContext))]
+[JsonSerializable(typeof(ShareContextTool.SharedContext))]
 [JsonSerializable(typeof(UnitDetails))]
 [JsonSerializable(typeof(ServerActivity.Snapshot))]
 internal sealed partial class ToolJson : JsonSerializerContext

@@ -38,11 +38,11 @@ internal static class Packer
         RecallHit[] hits = [.. ranked.Select(r => new RecallHit(r.Unit, r.Score, chosen.Contains(r.Unit.Id)))];
         if (chosen.Count == 0)
         {
-            return new RecallResult("", 0, hits);
+            return new RecallResult("", 0, hits) { LeftOut = hits.Length };
         }
 
         string text = Render(hits, format);
-        return new RecallResult(text, countTokens(text), hits);
+        return new RecallResult(text, countTokens(text), hits) { LeftOut = hits.Length - chosen.Count };
     }
 
     /// <summary>Takes recalled packs out of a text, so that memory is not stored as news.</summary>
@@ -81,6 +81,7 @@ internal static class Packer
     {
         string time = unit.CreatedAt.UtcDateTime.ToString("yyyy-MM-dd HH:mm", System.Globalization.CultureInfo.InvariantCulture);
         string speaker = unit.Speaker.Length == 0 ? "" : " " + OneLine(unit.Speaker);
+        speaker += unit.SharedBy is { } owner ? $" [shared by {OneLine(owner)}]" : "";
         string text = OneLine(unit.Text);
         if (format == RecallFormat.Compact)
         {

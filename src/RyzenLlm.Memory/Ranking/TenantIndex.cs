@@ -17,6 +17,7 @@ internal sealed record IndexedUnit
     public bool Superseded { get; init; }
     public bool Question { get; init; }
     public RsuTier Tier { get; init; } = RsuTier.Full;
+    public string? SharedBy { get; init; }
 }
 
 /// <summary>
@@ -29,7 +30,7 @@ internal sealed class TenantIndex
     private static readonly HashSet<string> Roles = ["", "user", "assistant", "system", "tool", "human", "ai"];
 
     private readonly Dictionary<uint, Postings> _postings = [];
-    private readonly Dictionary<(string Scope, string Session), SessionUnits> _sessions = [];
+    private readonly Dictionary<(string? SharedBy, string Scope, string Session), SessionUnits> _sessions = [];
     private readonly Dictionary<long, int> _docs = [];
     private readonly Dictionary<string, Speaker> _speakers = [];
     private readonly List<SessionUnits> _sessionList = [];
@@ -112,7 +113,7 @@ internal sealed class TenantIndex
 
     private void Link(int doc, IndexedUnit unit)
     {
-        ref SessionUnits? session = ref CollectionsMarshal.GetValueRefOrAddDefault(_sessions, (unit.Scope, unit.Session), out bool known);
+        ref SessionUnits? session = ref CollectionsMarshal.GetValueRefOrAddDefault(_sessions, (unit.SharedBy, unit.Scope, unit.Session), out bool known);
         if (!known)
         {
             session = new SessionUnits(_sessionList.Count);

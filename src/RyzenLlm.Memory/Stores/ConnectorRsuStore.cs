@@ -9,7 +9,7 @@ namespace RyzenLlm.Memory.Stores;
 /// <summary>
 /// Memory in any vector store that has a connector for Microsoft.Extensions.VectorData. The tenant's filter goes with
 /// every read and search, and what comes back is checked against it. Ranking is the connector's own; near copies are
-/// not looked for, as not every connector can filter by list.
+/// not looked for, as not every connector can filter by list, and nothing can be shared.
 /// </summary>
 /// <param name="collection">The connector's collection of units; the store owns it.</param>
 /// <param name="tenants">Who has units there, which a connector cannot tell; needed only for copying.</param>
@@ -19,7 +19,7 @@ public sealed class ConnectorRsuStore(VectorStoreCollection<Guid, Rsu> collectio
     public override RsuCollection ForTenant(string tenant) => new ConnectorRsuCollection(collection, tenant);
 
     /// <inheritdoc/>
-    public override Task<IReadOnlyList<string>> TenantsAsync(CancellationToken cancellationToken = default) =>
+    protected internal override Task<IReadOnlyList<string>> NamesAsync(CancellationToken cancellationToken = default) =>
         Task.FromResult(tenants ?? throw new NotSupportedException("A connector cannot list tenants; name them when creating the store."));
 
     /// <inheritdoc/>
@@ -91,7 +91,7 @@ internal sealed class ConnectorRsuCollection(VectorStoreCollection<Guid, Rsu> in
     }
 
     public override async Task<IReadOnlyList<VectorSearchResult<Rsu>>> RankAsync(
-        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, CancellationToken cancellationToken = default)
+        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, bool shared = false, CancellationToken cancellationToken = default)
     {
         if (vector is not { Length: > 0 } query)
         {

@@ -29,7 +29,7 @@ public static class Migration
         }
 
         long copied = 0;
-        foreach (string tenant in await source.TenantsAsync(cancellationToken).ConfigureAwait(false))
+        foreach (string tenant in await source.NamesAsync(cancellationToken).ConfigureAwait(false))
         {
             RsuCollection to = target.ForTenant(tenant);
             await foreach (Rsu[] batch in source.ForTenant(tenant)

@@ -42,10 +42,11 @@ public abstract class RsuCollection : VectorStoreCollection<Guid, Rsu>, IKeyword
 
     /// <summary>
     /// Ranks by words and vector together. <paramref name="vector"/> may be null, for words alone, and
-    /// <paramref name="text"/> empty, for the vector alone. Best first; scores compare within one answer only.
+    /// <paramref name="text"/> empty, for the vector alone. Best first; scores compare within one answer only. With
+    /// <paramref name="shared"/>, what others share with the tenant is ranked among its own units (<see cref="Rsu.SharedBy"/>).
     /// </summary>
     public abstract Task<IReadOnlyList<VectorSearchResult<Rsu>>> RankAsync(
-        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, CancellationToken cancellationToken = default);
+        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, bool shared = false, CancellationToken cancellationToken = default);
 
     /// <inheritdoc/>
     public override async Task<Rsu?> GetAsync(Guid key, RecordRetrievalOptions? options = null, CancellationToken cancellationToken = default)
@@ -117,7 +118,7 @@ public abstract class RsuCollection : VectorStoreCollection<Guid, Rsu>, IKeyword
             Embedding<float> embedding => embedding.Vector,
             _ => throw new NotSupportedException($"Search with a vector of floats; a {typeof(TInput).Name} was given."),
         };
-        foreach (var result in (await RankAsync(text, vector, filter, top + skip, cancellationToken).ConfigureAwait(false)).Skip(skip))
+        foreach (var result in (await RankAsync(text, vector, filter, top + skip, cancellationToken: cancellationToken).ConfigureAwait(false)).Skip(skip))
         {
             if (threshold is null || result.Score >= threshold)
             {
@@ -135,7 +136,11 @@ public abstract class RsuStore : IDisposable
     public abstract RsuCollection ForTenant(string tenant);
 
     /// <summary>Who has units here.</summary>
-    public abstract Task<IReadOnlyList<string>> TenantsAsync(CancellationToken cancellationToken = default);
+    public async Task<IReadOnlyList<string>> TenantsAsync(CancellationToken cancellationToken = default) =>
+        [.. (await NamesAsync(cancellationToken).ConfigureAwait(false)).Where(name => !SharedUnits.IsPlace(name))];
+
+    /// <summary>Tenants that have units here, and the places of shared copies.</summary>
+    protected internal abstract Task<IReadOnlyList<string>> NamesAsync(CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Id and version of the embedder whose vectors are written and searched, <c>none</c> for words alone: of an existing store, once it is open, the one it was made

@@ -25,6 +25,9 @@ public enum Comparison
     /// <summary>The field is empty or more than the value.</summary>
     AbsentOrAfter,
 
+    /// <summary>The field is empty or another than the value.</summary>
+    AbsentOrNot,
+
     /// <summary>There is no vector of the embedder that is the value.</summary>
     LacksVector,
 }
@@ -81,6 +84,12 @@ public sealed record RsuFilter
     /// <summary>Only what had expired by this time.</summary>
     public DateTimeOffset? ExpiredAt { get; init; }
 
+    /// <summary>Only copies of this tenant's units.</summary>
+    internal string? SharedBy { get; init; }
+
+    /// <summary>Also what others share with the tenant. For searches alone: nobody counts, changes or deletes what is another's.</summary>
+    internal bool WithShared { get; init; }
+
     /// <summary>Only this tier.</summary>
     public RsuTier? Tier { get; init; }
 
@@ -90,7 +99,16 @@ public sealed record RsuFilter
     /// <summary>The conditions, tenant first; all must hold.</summary>
     public IEnumerable<Condition> Conditions()
     {
-        yield return new Condition("tenant", Comparison.Equal, _tenant);
+        if (WithShared)
+        {
+            yield return new Condition("tenant", Comparison.AnyOf, (string[])[_tenant, .. SharedUnits.PlacesFor(_tenant)]);
+            yield return new Condition("shared_by", Comparison.AbsentOrNot, _tenant);
+        }
+        else
+        {
+            yield return new Condition("tenant", Comparison.Equal, _tenant);
+        }
+
         (string Field, Comparison Comparison, object? Value)[] optional =
         [
             ("scope", Comparison.Equal, Scope),
@@ -103,6 +121,7 @@ public sealed record RsuFilter
             ("ordinal", Comparison.AtMost, OrdinalTo),
             ("id", Comparison.AnyOf, Ids),
             ("sketch", Comparison.AnyOf, Sketch),
+            ("shared_by", Comparison.Equal, SharedBy),
             ("expires_at", Comparison.AbsentOrAfter, LiveAt),
             ("expires_at", Comparison.AtMost, ExpiredAt),
             ("tier", Comparison.Equal, Tier),

@@ -85,6 +85,25 @@ public sealed class MemoryVerbTests
     }
 
     [Test]
+    public async Task UnitsAreSharedAndUnshared()
+    {
+        var file = await Write("notes.txt", "The spare key hangs behind the green clock in the kitchen.");
+        await Json("ingest", "--file", file);
+        var id = (await Json("list"))[0].GetProperty("id").GetString()!;
+        Assert.That((await Json("share", id[..8], "--with", "ben")).GetProperty("units").GetInt32(), Is.EqualTo(1));
+        Assert.That(Strings((await Json("show", id)).GetProperty("shared_with")), Is.EqualTo(new[] { "ben" }));
+        var (_, found, _) = await Run("recall", "Where is the spare key?", "--tenant", "ben");
+        Assert.That(found, Does.Contain("[shared by default]").And.Contain("green clock"));
+        Assert.That(Strings((await Json("stats")).GetProperty("tenants")), Is.EqualTo(new[] { "default" }));
+        Assert.That((await Json("unshare", "--session", "notes")).GetProperty("units").GetInt32(), Is.EqualTo(1));
+        var (_, nothing, _) = await Run("recall", "Where is the spare key?", "--tenant", "ben");
+        Assert.That(nothing, Is.Empty);
+        var (code, _, error) = await Run("share", "--with", "ben");
+        Assert.That(code, Is.Not.Zero);
+        Assert.That(error, Does.Contain("which units"));
+    }
+
+    [Test]
     public async Task AMistakeInAFileStoresNothing()
     {
         var good = await Write("good.txt", "The spare key hangs behind the green clock in the kitchen.");

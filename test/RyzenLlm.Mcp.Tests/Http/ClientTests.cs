@@ -57,7 +57,7 @@ public sealed class ClientTests
         await using var reader = await _program.ConnectAsync(era, HttpProgram.Reader, sse);
         Assert.That((await reader.ListToolsAsync()).Select(t => t.Name), Is.EquivalentTo(new[] { "recall-context", "model-select" }));
         await CallAsync(reader, "recall-context", new() { ["query"] = "anything" });
-        foreach (var (tool, scope) in new[] { ("generate", "generate"), ("store-context", "store"), ("forget_context", "forget") })
+        foreach (var (tool, scope) in new[] { ("generate", "generate"), ("store-context", "store"), ("forget_context", "forget"), ("share-context", "share") })
         {
             if (!sse)
             {

@@ -25,14 +25,17 @@ internal sealed class HttpProgram : IAsyncDisposable
     private readonly Process _process;
     private readonly List<string> _errors;
 
-    private HttpProgram(Process process, Uri address, List<string> errors)
+    private HttpProgram(Process process, Uri address, List<string> errors, string folder)
     {
-        (_process, Address, _errors) = (process, address, errors);
+        (_process, Address, _errors, AuditLog) = (process, address, errors, Path.Combine(folder, "memory.db.audit.jsonl"));
         Http = new HttpClient { BaseAddress = address, Timeout = Hang };
     }
 
     /// <summary>Where it serves.</summary>
     public Uri Address { get; }
+
+    /// <summary>Its audit log.</summary>
+    public string AuditLog { get; }
 
     /// <summary>Id of its process.</summary>
     public int ProcessId => _process.Id;
@@ -68,7 +71,7 @@ internal sealed class HttpProgram : IAsyncDisposable
         List<string> errors = [];
         var found = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
         _ = ReadAsync();
-        return new(process, await found.Task.WaitAsync(Hang), errors);
+        return new(process, await found.Task.WaitAsync(Hang), errors, folder);
 
         async Task ReadAsync()
         {
@@ -97,8 +100,8 @@ internal sealed class HttpProgram : IAsyncDisposable
         {
             tokens = new object[]
             {
-                new { name = "owner", token = Owner, tenant = "home", scopes = (string[])["generate", "recall", "store", "forget", "models"] },
-                new { name = "guest", token = Guest, tenant = "guests", scopes = (string[])["generate", "recall", "store", "forget", "models"] },
+                new { name = "owner", token = Owner, tenant = "home", scopes = (string[])["generate", "recall", "store", "forget", "share", "models"] },
+                new { name = "guest", token = Guest, tenant = "guests", scopes = (string[])["generate", "recall", "store", "forget", "share", "models"] },
                 new { name = "reader", token = Reader, tenant = "home", scopes = (string[])["recall", "models"] },
                 new { name = "writer", token = Writer, tenant = "home", scopes = (string[])["generate"] },
             },

@@ -57,7 +57,7 @@ public sealed class OAuthTests
         Assert.That(challenge, Does.Contain("resource_metadata="));
         var metadata = JsonDocument.Parse(await _program.Http.GetStringAsync(challenge.Split('"').Single(part => part.StartsWith("http", StringComparison.Ordinal)))).RootElement;
         Assert.That(metadata.GetProperty("authorization_servers")[0].GetString()!.TrimEnd('/'), Is.EqualTo(_issuer));
-        Assert.That(metadata.GetProperty("scopes_supported").EnumerateArray().Select(s => s.GetString()), Is.EqualTo(new[] { "generate", "recall", "store", "forget", "models" }));
+        Assert.That(metadata.GetProperty("scopes_supported").EnumerateArray().Select(s => s.GetString()), Is.EqualTo(new[] { "generate", "recall", "store", "forget", "share", "models" }));
     }
 
     [TestCase("2025-11-25", false)]

@@ -30,7 +30,7 @@ public sealed class TokenFileTests
         Assert.That(again.IsNew, Is.False);
         var owner = again.Find(token)!;
         Assert.That((owner.Name, owner.Tenant), Is.EqualTo(("owner", "mine")));
-        Assert.That(owner.Scopes, Is.EqualTo(new[] { "generate", "recall", "store", "forget", "models" }));
+        Assert.That(owner.Scopes, Is.EqualTo(new[] { "generate", "recall", "store", "forget", "share", "models" }));
         Assert.That(again.Find(token[..^1]), Is.Null);
         Assert.That(again.Find(""), Is.Null);
     }

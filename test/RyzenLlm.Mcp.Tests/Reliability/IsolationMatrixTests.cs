@@ -82,6 +82,11 @@ public sealed partial class IsolationMatrixTests
                 new() { ["ids"] = new[] { _id }, ["dry_run"] = false, ["confirm"] = 1 }, new() { ["session"] = Session, ["dry_run"] = false, ["confirm"] = 1 },
                 new() { ["scope"] = Scope }, new() { ["everything"] = true },
             ],
+            ["share-context"] =
+            [
+                new() { ["ids"] = new[] { _id } }, new() { ["ids"] = new[] { _id[..8] } }, new() { ["session"] = Session, ["with"] = "third" },
+                new() { ["scope"] = Scope }, new() { ["session"] = Session, ["stop"] = true },
+            ],
         };
         Assert.That((await _guest.ListToolsAsync()).Select(t => t.Name), Is.EquivalentTo(rows.Keys), "a tool without a row");
         foreach (var (tool, calls) in rows)
@@ -94,6 +99,11 @@ public sealed partial class IsolationMatrixTests
                 if (tool == "forget-context")
                 {
                     Assert.That(result.IsError == true || result.StructuredContent!.Value.GetProperty("deleted").GetInt32() == 0, text);
+                }
+
+                if (tool == "share-context")
+                {
+                    Assert.That(result.IsError == true || result.StructuredContent!.Value.GetProperty("units").GetInt32() == 0, text);
                 }
 
                 if (call.ContainsKey("supersedes") || call.ContainsKey("continue") || call.GetValueOrDefault("model") is "/etc/passwd")
@@ -111,6 +121,36 @@ public sealed partial class IsolationMatrixTests
         Assert.That(stored.StructuredContent!.Value.GetProperty("stored").GetInt32(), Is.EqualTo(1), "not known already");
         Assert.That(stored.StructuredContent!.Value.GetProperty("ids")[0].GetString(), Is.Not.EqualTo(_id));
         await _guest.CallToolAsync("forget-context", new Dictionary<string, object?> { ["session"] = Session, ["dry_run"] = false, ["confirm"] = 1 });
+    }
+
+    /// <summary>What is shared shows through the ways that are there for it, and no other; and through none when sharing has ended.</summary>
+    [Test]
+    public async Task WhatIsSharedIsReadMarkedAndNothingElse()
+    {
+        const string said = "The lantern marigold7432 hangs in the boat house.";
+        var stored = await _owner.CallToolAsync("store-context", new Dictionary<string, object?> { ["text"] = said, ["session"] = "boat-talks" });
+        var id = stored.StructuredContent!.Value.GetProperty("ids")[0].GetString()!;
+        var question = new Dictionary<string, object?> { ["query"] = "where does the lantern hang" };
+        await _owner.CallToolAsync("share-context", new Dictionary<string, object?> { ["ids"] = new[] { id }, ["with"] = "guests" });
+        var found = await _guest.CallToolAsync("recall-context", question);
+        Assert.That(TextOf(found), Does.Contain("[shared by home]").And.Contain(said).And.Not.Contain(Word + "."));
+        Assert.That(found.StructuredContent!.Value.GetProperty("units")[0].GetProperty("shared_by").GetString(), Is.EqualTo("home"));
+        Assert.That(await ReadAsync($"rsu://{id}"), Does.Contain(said));
+        var written = await _guest.CallToolAsync("generate", new Dictionary<string, object?> { ["prompt"] = "Where does the lantern hang?", ["max_tokens"] = 2, ["memory"] = "true", ["session"] = "of the guest" });
+        Assert.That(JsonSerializer.Serialize(written, McpJsonUtilities.DefaultOptions), Does.Not.Contain(id), "prompts hold nothing of others unasked");
+        var listed = await GuestAsync(HttpMethod.Get, "/api/memory?query=lantern");
+        Assert.That(listed, Does.Not.Contain("marigold"), "the page shows the guest's own");
+        var forgotten = await _guest.CallToolAsync("forget-context", new Dictionary<string, object?> { ["ids"] = new[] { id }, ["dry_run"] = false, ["confirm"] = 1 });
+        Assert.That(forgotten.IsError == true || forgotten.StructuredContent!.Value.GetProperty("deleted").GetInt32() == 0);
+        await GuestAsync(HttpMethod.Delete, $"/api/memory/{id}");
+        Assert.That(TextOf(await _guest.CallToolAsync("recall-context", question)), Does.Contain(said), "it is not the guest's to delete");
+
+        await _owner.CallToolAsync("share-context", new Dictionary<string, object?> { ["ids"] = new[] { id }, ["stop"] = true });
+        Assert.That(TextOf(await _guest.CallToolAsync("recall-context", question)), Does.Not.Contain("marigold"));
+        Assert.That(await ReadAsync($"rsu://{id}"), Is.EqualTo(await ReadAsync($"rsu://{Guid.NewGuid()}")));
+        var audit = await File.ReadAllLinesAsync(_program.AuditLog);
+        Assert.That(audit.Count(l => l.Contains("\"read\"", StringComparison.Ordinal) && l.Contains("\"tenant\":\"guests\"", StringComparison.Ordinal) && l.Contains(id, StringComparison.Ordinal)), Is.EqualTo(3));
+        Assert.That(audit.Count(l => l.Contains("share\"", StringComparison.Ordinal) && l.Contains(id, StringComparison.Ordinal)), Is.EqualTo(2));
     }
 
     [Test]
@@ -193,6 +233,14 @@ public sealed partial class IsolationMatrixTests
     private static IEnumerable<string> Addresses() => Directory.EnumerateFiles(Path.Combine(Repository.Root, "src", "RyzenLlm.Mcp", "Http"), "*.cs", SearchOption.AllDirectories)
         .SelectMany(file => Route().Matches(File.ReadAllText(file)))
         .Select(m => $"{(m.Groups["verb"].Value == "Delete" ? "DELETE " : "")}{(m.Groups["owner"].Value == "api" ? "/api" : "")}{m.Groups["path"].Value}");
+
+    private async Task<string> GuestAsync(HttpMethod method, string path)
+    {
+        using var request = new HttpRequestMessage(method, path);
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", HttpProgram.Guest);
+        using var answer = await _program.Http.SendAsync(request);
+        return await answer.Content.ReadAsStringAsync();
+    }
 
     private async Task<string> ReadAsync(string uri)
     {

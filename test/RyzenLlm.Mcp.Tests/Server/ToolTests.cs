@@ -12,7 +12,7 @@ namespace RyzenLlm.Mcp.Tests.Server;
 public sealed class ToolTests(string era)
 {
     /// <summary>Names of all tools, in the order of the list.</summary>
-    public static readonly string[] Tools = ["generate", "model-select", "recall-context", "store-context", "forget-context"];
+    public static readonly string[] Tools = ["generate", "model-select", "recall-context", "store-context", "forget-context", "share-context"];
 
     private InProcessServer _server = null!;
 
@@ -108,6 +108,7 @@ public sealed class ToolTests(string era)
     [TestCase("store-context", """{"turns":[{"role":"user"}]}""", "must be a list of at most 1000 turns")]
     [TestCase("store-context", """{"text":"a","supersedes":"zz"}""", "'zz' is no id of a unit")]
     [TestCase("forget-context", "{}", "Say what to forget")]
+    [TestCase("share-context", "{}", "Say which units")]
     [TestCase("forget-context", """{"everything":true,"session":"s"}""", "not both")]
     [TestCase("forget-context", """{"ids":["0123456"]}""", "There is no unit 0123456")]
     [TestCase("generate", """{"prompt":"x","memory":1}""", "memory is 1 but must be off, true, or the name of a scope")]

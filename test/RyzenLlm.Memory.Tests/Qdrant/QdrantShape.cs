@@ -114,7 +114,8 @@ internal sealed class QdrantMatch
         JsonObject json = filter!.AsObject();
         QdrantShape.Keys(json, "must", "must_not");
         JsonArray must = json["must"]!.AsArray();
-        QdrantShape.Require((string?)must[0]?["key"] == "tenant" && !string.IsNullOrEmpty((string?)must[0]?["match"]?["value"]), "the first condition must be the tenant");
+        JsonNode? tenant = must[0]?["match"];
+        QdrantShape.Require((string?)must[0]?["key"] == "tenant" && (tenant?["any"] is JsonArray { Count: > 0 } || !string.IsNullOrEmpty((string?)tenant?["value"])), "the first condition must be the tenant");
         var match = new QdrantMatch();
         foreach (JsonNode? condition in must)
         {

@@ -444,4 +444,90 @@ internal abstract class RsuStoreContract
         Assert.That(await ann.RankAsync("what is the", null, new RsuFilter("ann"), 9), Is.Empty);
         Assert.That(await ann.RankAsync("zeppelin", null, new RsuFilter("ann"), 9), Is.Empty);
     }
+
+    [Test]
+    public async Task A_shared_copy_is_ranked_for_its_readers_alone_and_only_when_asked_for()
+    {
+        Rsu unit = Unit("The kettle is blue.");
+        RsuCollection ann = await Filled(unit, Unit("The kettle was a present.", ordinal: 1), Unit("Tea is ready.", tenant: "bob"), Unit("Rain again.", tenant: "cleo"));
+        await ShareAsync(unit, "bob");
+
+        Assert.That((await RankSharedAsync("bob", "kettle")).Select(u => (u.Id, u.Tenant, u.SharedBy, u.Text)), Is.EqualTo(new[] { (unit.Id, "ann", "ann", unit.Text) }));
+        Assert.That((await _store.ForTenant("bob").RankAsync("kettle", null, new RsuFilter("bob"), 9)).Select(r => r.Record.Text), Is.Empty, "not asked for");
+        Assert.That(await RankSharedAsync("cleo", "kettle"), Is.Empty, "not shared with cleo");
+        Assert.That((await RankSharedAsync("ann", "kettle")).Select(u => u.SharedBy), Is.EqualTo(new string?[] { null, null }), "the owner sees its own units, once");
+        Assert.That(await ann.CountAsync(new RsuFilter("ann")), Is.EqualTo(2));
+        Assert.That(await _store.TenantsAsync(), Is.EqualTo(new[] { "ann", "bob", "cleo" }));
+    }
+
+    [Test]
+    public async Task A_unit_shared_with_all_and_by_name_is_found_once()
+    {
+        Rsu unit = Unit("The kettle is blue.");
+        await Filled(unit, Unit("Tea is ready.", tenant: "bob"));
+        await ShareAsync(unit, "bob");
+        await ShareAsync(unit, "all");
+        Assert.That((await RankSharedAsync("bob", "kettle")).Select(u => u.Id), Is.EqualTo(new[] { unit.Id }));
+        Assert.That((await RankSharedAsync("nobody yet", "kettle")).Select(u => u.Id), Is.EqualTo(new[] { unit.Id }));
+    }
+
+    [Test]
+    public async Task A_reader_neither_counts_reads_nor_deletes_what_is_shared_with_it()
+    {
+        Rsu unit = Unit("The kettle is blue.");
+        RsuCollection ann = await Filled(unit, Unit("Tea is ready.", tenant: "bob"));
+        await ShareAsync(unit, "all");
+        RsuCollection bob = _store.ForTenant("bob");
+        Guid copy = SharedUnits.CopyId(SharedUnits.PlaceOf("all"), unit.Id);
+        foreach (Guid id in (Guid[])[unit.Id, copy])
+        {
+            Assert.That(await bob.GetAsync(id), Is.Null);
+            Assert.That(await bob.DeleteAsync(new RsuFilter("bob") { Ids = [id] }), Is.Zero);
+        }
+
+        Assert.That(await bob.DeleteAsync(new RsuFilter("bob")), Is.EqualTo(1));
+        Assert.That(await ann.GetAsync(unit.Id), Is.Not.Null);
+        Assert.That(await RankSharedAsync("bob", "kettle"), Has.Length.EqualTo(1));
+    }
+
+    [Test]
+    public async Task Neighbours_that_are_not_shared_do_not_show_through()
+    {
+        Rsu unit = Unit("The kettle is blue.", ordinal: 1);
+        await Filled(Unit("Where is the zeppelin?", ordinal: 0) with { Kinds = RsuKinds.Question }, unit, Unit("The zeppelin flies at nine.", ordinal: 2), Unit("Tea is ready.", tenant: "bob"));
+        await ShareAsync(unit, "bob");
+        Assert.That((await RankSharedAsync("ann", "zeppelin")).Select(u => u.Text), Does.Contain(unit.Text), "to its owner it is the answer");
+        Assert.That(await RankSharedAsync("bob", "zeppelin"), Is.Empty);
+    }
+
+    [Test]
+    public async Task Units_of_two_owners_are_no_neighbours()
+    {
+        Rsu ann = Unit("The kettle is blue.", ordinal: 1), cleo = Unit("The zeppelin flies at nine.", tenant: "cleo", ordinal: 2), bob = Unit("Tea is ready.", tenant: "bob", ordinal: 0);
+        await Filled(ann, cleo, bob);
+        await ShareAsync(ann, "all");
+        await ShareAsync(cleo, "all");
+        Assert.That((await RankSharedAsync("bob", "zeppelin")).Select(u => u.Text), Is.EqualTo(new[] { cleo.Text }), "the same session by name, but not the same session");
+    }
+
+    [Test]
+    public async Task A_copy_that_is_removed_is_gone_at_once()
+    {
+        Rsu unit = Unit("The kettle is blue.");
+        await Filled(unit, Unit("The kettle is hot.", tenant: "bob"));
+        await ShareAsync(unit, "all");
+        Assert.That(await RankSharedAsync("bob", "kettle"), Has.Length.EqualTo(2));
+        string place = SharedUnits.PlaceOf("all");
+        await _store.ForTenant(place).DeleteAsync(SharedUnits.CopyId(place, unit.Id));
+        Assert.That((await RankSharedAsync("bob", "kettle")).Select(u => u.Tenant), Is.EqualTo(new[] { "bob" }));
+    }
+
+    private Task ShareAsync(Rsu unit, string reader)
+    {
+        string place = SharedUnits.PlaceOf(reader);
+        return _store.ForTenant(place).UpsertAsync(SharedUnits.Copy(unit, place));
+    }
+
+    private async Task<Rsu[]> RankSharedAsync(string tenant, string text) =>
+        [.. (await _store.ForTenant(tenant).RankAsync(text, null, new RsuFilter(tenant), 9, shared: true)).Select(r => r.Record)];
 }

@@ -1,4 +1,5 @@
 using System.Text;
+using Microsoft.Data.Sqlite;
 using RyzenLlm.Memory.Stores;
 using RyzenLlm.Memory.Stores.Sqlite;
 
@@ -56,6 +57,26 @@ internal sealed class SqliteRsuStoreTests : RsuStoreContract
 
         await one.ForgetAsync("t", new ForgetRequest { Everything = true, DryRun = false });
         Assert.That(await two.SearchAsync("t", new RecallRequest { Query = "spare key" }), Is.Empty);
+    }
+
+    [Test]
+    public async Task A_file_from_before_sharing_is_brought_up_to_date()
+    {
+        using (RsuMemory memory = Memory())
+        {
+            await memory.StoreAsync("t", Said("The spare key hangs behind the clock."));
+        }
+
+        using (var old = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = File, Pooling = false }.ToString()))
+        {
+            old.Open();
+            SqliteSchema.Execute(old, "ALTER TABLE units DROP COLUMN shared_by; ALTER TABLE units DROP COLUMN origin; PRAGMA user_version = 1");
+        }
+
+        using RsuMemory now = Memory();
+        var found = await now.SearchAsync("t", new RecallRequest { Query = "spare key" });
+        Assert.That(await now.ShareAsync("t", new ShareRequest { Ids = [found.Single().Record.Id] }), Is.EqualTo(1));
+        Assert.That((await now.RecallAsync("u", new RecallRequest { Query = "spare key", Shared = true })).Text, Does.Contain("behind the clock"));
     }
 
     [Test]

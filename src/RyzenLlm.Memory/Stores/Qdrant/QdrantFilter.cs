@@ -20,6 +20,10 @@ internal static class QdrantFilter
             {
                 mustNot.Add(Range(condition.Field, "lte", condition.Value));
             }
+            else if (condition.Comparison == Comparison.AbsentOrNot)
+            {
+                mustNot.Add(Term(condition with { Comparison = Comparison.Equal }));
+            }
             else if (condition.Comparison == Comparison.LacksVector)
             {
                 mustNot.Add(new JsonObject { ["has_vector"] = vectorName((string)condition.Value!) });

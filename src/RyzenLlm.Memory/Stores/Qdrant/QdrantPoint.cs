@@ -40,7 +40,7 @@ internal static class QdrantPoint
             ("source", unit.Source), ("created_at", unit.CreatedAt), ("text", unit.Text), ("hash", unit.Hash), ("density", unit.Density),
             ("tier", unit.Tier), ("kinds", unit.Kinds), ("valid_from", unit.ValidFrom), ("valid_to", unit.ValidTo), ("superseded_by", unit.SupersededBy),
             ("variant_of", unit.VariantOf), ("expires_at", unit.ExpiresAt), ("seen", unit.Seen), ("tokens", unit.Tokens), ("tokenizer", unit.Tokenizer),
-            ("state", unit.State),
+            ("state", unit.State), ("shared_by", unit.SharedBy), ("origin", unit.Origin),
         })
         {
             if (value is not null)
@@ -85,6 +85,8 @@ internal static class QdrantPoint
             Tokens = (int?)p["tokens"] ?? 0,
             Tokenizer = Text(p, "tokenizer"),
             State = (string?)p["state"],
+            SharedBy = (string?)p["shared_by"],
+            Origin = Id(p, "origin"),
             Embedder = dense is null ? "" : embedder,
             Embedding = dense,
         };

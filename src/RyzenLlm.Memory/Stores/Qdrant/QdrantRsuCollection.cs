@@ -62,10 +62,10 @@ public sealed class QdrantRsuCollection : RsuCollection
 
         var points = new List<JsonObject>();
         var refreshed = new List<JsonObject>();
-        foreach (var session in units.GroupBy(u => (u.Scope, u.Session)))
+        foreach (var session in units.GroupBy(u => (u.SharedBy, u.Scope, u.Session)))
         {
             Dictionary<Guid, Rsu> written = session.ToDictionary(u => u.Id);
-            List<Rsu> around = await AroundAsync(session.Key.Scope, session.Key.Session, written.Values, cancellationToken).ConfigureAwait(false);
+            List<Rsu> around = await AroundAsync(new RsuFilter(Tenant) { SharedBy = session.Key.SharedBy, Scope = session.Key.Scope, Session = session.Key.Session }, written.Values, cancellationToken).ConfigureAwait(false);
             for (int i = 0; i < around.Count; i++)
             {
                 if (written.TryGetValue(around[i].Id, out Rsu? unit))
@@ -144,11 +144,10 @@ public sealed class QdrantRsuCollection : RsuCollection
     }
 
     /// <summary>The units to write with enough stored ones before and after to give each its whole neighbourhood, in order.</summary>
-    private async Task<List<Rsu>> AroundAsync(string scope, string session, IReadOnlyCollection<Rsu> written, CancellationToken cancellationToken)
+    private async Task<List<Rsu>> AroundAsync(RsuFilter here, IReadOnlyCollection<Rsu> written, CancellationToken cancellationToken)
     {
         const int enough = 2 * QdrantSparse.Reach;
         long first = written.Min(u => u.Ordinal), last = written.Max(u => u.Ordinal);
-        var here = new RsuFilter(Tenant) { Scope = scope, Session = session };
         var all = written.ToDictionary(u => u.Id);
         foreach (var (filter, limit, direction) in new[]
         {
@@ -266,10 +265,11 @@ public sealed class QdrantRsuCollection : RsuCollection
     /// score is that sum.
     /// </summary>
     public override async Task<IReadOnlyList<VectorSearchResult<Rsu>>> RankAsync(
-        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, CancellationToken cancellationToken = default)
+        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, bool shared = false, CancellationToken cancellationToken = default)
     {
         await _store.OpenAsync(cancellationToken).ConfigureAwait(false);
-        JsonObject? sparse = text.Length == 0 ? null : Sparse(text);
+        filter = filter with { WithShared = shared };
+        JsonObject? sparse = text.Length == 0 ? null : Sparse(text, shared);
         JsonObject? dense = vector is { Length: > 0 } v && (sparse is null || _store.Ranking.Dense > 0) && v.Span.ContainsAnyExcept(0f) ? Dense(v.Span) : null;
         JsonObject body;
         if (sparse is not null && dense is not null)
@@ -294,10 +294,14 @@ public sealed class QdrantRsuCollection : RsuCollection
         body["with_payload"] = true;
         body["with_vector"] = false;
         JsonNode? result = await SendAsync(HttpMethod.Post, $"{_store.Root}/points/query{_store.Timeout}", body, cancellationToken).ConfigureAwait(false);
-        return [.. result!["points"]!.AsArray().Select(p => new VectorSearchResult<Rsu>(Own(Read(p!)), (double)p!["score"]!))];
+        var found = result!["points"]!.AsArray().Select(p => new VectorSearchResult<Rsu>(SharedUnits.Seen(Readable(Read(p!), shared)), (double)p!["score"]!));
+        return [.. found.DistinctBy(r => r.Record.Id)]; // shared with all and by name
     }
 
-    private JsonObject? Sparse(string text)
+    private Rsu Readable(Rsu unit, bool shared) =>
+        shared && unit.SharedBy is { } owner && owner != Tenant && SharedUnits.PlacesFor(Tenant).Contains(unit.Tenant) ? unit : Own(unit);
+
+    private JsonObject? Sparse(string text, bool shared)
     {
         JsonObject query = _sparse.Query(text);
         if (query["indices"]!.AsArray().Count == 0)
@@ -308,7 +312,7 @@ public sealed class QdrantRsuCollection : RsuCollection
         var search = new JsonObject { ["query"] = query, ["using"] = QdrantPoint.SparseName };
         if (_store.HasTenantIdf)
         {
-            search["params"] = new JsonObject { ["idf"] = new JsonObject { ["corpus"] = Filter(new RsuFilter(Tenant)) } };
+            search["params"] = new JsonObject { ["idf"] = new JsonObject { ["corpus"] = Filter(new RsuFilter(Tenant) { WithShared = shared }) } };
         }
 
         return search;

@@ -48,7 +48,7 @@ public sealed partial class QdrantRsuStore
     public override async Task<bool> TrySwitchAsync(string embedder, CancellationToken cancellationToken = default)
     {
         await RequireNextAsync(embedder, cancellationToken).ConfigureAwait(false);
-        foreach (string tenant in await TenantsAsync(cancellationToken).ConfigureAwait(false))
+        foreach (string tenant in await NamesAsync(cancellationToken).ConfigureAwait(false))
         {
             var lacking = new RsuFilter(tenant) { Tier = RsuTier.Full, LacksVectorOf = embedder };
             if (await ForTenant(tenant).CountAsync(lacking, cancellationToken).ConfigureAwait(false) > 0)

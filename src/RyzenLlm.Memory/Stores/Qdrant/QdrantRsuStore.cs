@@ -159,7 +159,7 @@ public sealed partial class QdrantRsuStore : RsuStore
     public override RsuCollection ForTenant(string tenant) => new QdrantRsuCollection(this, tenant);
 
     /// <inheritdoc/>
-    public override async Task<IReadOnlyList<string>> TenantsAsync(CancellationToken cancellationToken = default)
+    protected internal override async Task<IReadOnlyList<string>> NamesAsync(CancellationToken cancellationToken = default)
     {
         await OpenAsync(cancellationToken).ConfigureAwait(false);
         JsonNode? result = await Http.SendAsync(

@@ -69,7 +69,7 @@ internal static class QdrantSchema
     public static IEnumerable<JsonObject> Indexes()
     {
         yield return Index("tenant", new JsonObject { ["type"] = "keyword", ["is_tenant"] = true });
-        foreach (string field in new[] { "scope", "session", "source", "speaker", "hash", "sketch", "state" })
+        foreach (string field in new[] { "scope", "session", "source", "speaker", "hash", "sketch", "state", "shared_by" })
         {
             yield return Index(field, new JsonObject { ["type"] = "keyword", ["enable_hnsw"] = false });
         }

@@ -6,13 +6,13 @@ using RyzenLlm.Memory.Text;
 
 namespace RyzenLlm.Memory.Stores.Sqlite;
 
-/// <summary>A tenant's index in memory with the connection that keeps it level with the file. Used by one thread at a time.</summary>
+/// <summary>A tenant's index in memory, of its own units and those that others share with it, with the connection that keeps it level with the file. Used by one thread at a time.</summary>
 internal sealed class SqliteIndexReader(SqliteConnection connection, string tenant, string embedder) : IDisposable
 {
-    private readonly SqliteCommand _version = SqliteSchema.Command(connection, "SELECT m.value, number, seq, epoch FROM meta m LEFT JOIN tenants ON name = $n WHERE m.key = 'embedder'", ("$n", tenant));
+    private readonly SqliteCommand _version = SqliteSchema.Command(connection, "SELECT m.value, number, seq, epoch FROM meta m LEFT JOIN tenants ON name = $n WHERE m.key = 'embedder'", ("$n", ""));
     private readonly SqliteCommand _unit = SqliteSchema.Command(connection, $"SELECT {SqliteRows.Columns} FROM units u WHERE row = $r", ("$r", 0L));
-    private long _seq = -1;
-    private long _epoch = -1;
+    private readonly string[] _names = [tenant, .. SharedUnits.PlacesFor(tenant)];
+    private readonly (long Seq, long Epoch)[] _read = new (long, long)[1 + SharedUnits.PlacesFor(tenant).Length];
 
     public TenantIndex Index { get; private set; } = new();
 
@@ -24,47 +24,44 @@ internal sealed class SqliteIndexReader(SqliteConnection connection, string tena
     {
         using SqliteTransaction snapshot = connection.BeginTransaction(deferred: true);
         _version.Transaction = snapshot;
-        long number, seq, epoch;
-        using (SqliteDataReader reader = _version.ExecuteReader())
-        {
-            reader.Read();
-            if (reader.GetString(0) != Embedder)
-            {
-                Embedder = reader.GetString(0);
-                _epoch = -1;
-            }
-
-            if (reader.IsDBNull(1))
-            {
-                return;
-            }
-
-            (number, seq, epoch) = (reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3));
-        }
-
-        if (epoch != _epoch)
+        var now = Array.ConvertAll(_names, Version);
+        if (now[0].Embedder != Embedder || now.Zip(_read).Any(v => v.First.Epoch != v.Second.Epoch))
         {
             Index = new TenantIndex();
-            _seq = -1;
+            Embedder = now[0].Embedder;
+            Array.Clear(_read);
         }
 
-        if (seq != _seq)
+        for (int i = 0; i < now.Length; i++)
         {
-            Load(number, snapshot);
-        }
+            if (now[i].Seq != _read[i].Seq)
+            {
+                Load(now[i].Number, _read[i].Seq, snapshot);
+            }
 
-        (_seq, _epoch) = (seq, epoch);
+            _read[i] = (now[i].Seq, now[i].Epoch);
+        }
     }
 
-    private void Load(long number, SqliteTransaction snapshot)
+    // Zeros for a name that nothing was ever written under: its first unit has the sequence number 1.
+    private (string Embedder, long Number, long Seq, long Epoch) Version(string name)
+    {
+        _version.Parameters[0].Value = name;
+        using SqliteDataReader reader = _version.ExecuteReader();
+        reader.Read();
+        return reader.IsDBNull(1) ? (reader.GetString(0), 0, 0, 0) : (reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3));
+    }
+
+    private void Load(long number, long after, SqliteTransaction snapshot)
     {
         using SqliteCommand command = SqliteSchema.Command(
             connection,
             """
-            SELECT u.row, u.id, u.scope, u.session, u.ordinal, u.speaker, u.created_at, u.expires_at, u.valid_to, u.kinds, u.tier, u.terms, v.scale, v.code
-            FROM units u LEFT JOIN vectors v ON v.row = u.row AND v.embedder = $e WHERE u.tenant = $t AND u.seq > $s ORDER BY u.seq
+            SELECT u.row, u.id, u.scope, u.session, u.ordinal, u.speaker, u.created_at, u.expires_at, u.valid_to, u.kinds, u.tier, u.terms, v.scale, v.code, u.shared_by
+            FROM units u LEFT JOIN vectors v ON v.row = u.row AND v.embedder = $e
+            WHERE u.tenant = $t AND u.seq > $s AND (u.shared_by IS NULL OR u.shared_by <> $me) ORDER BY u.seq
             """,
-            ("$e", Embedder), ("$t", number), ("$s", _seq));
+            ("$e", Embedder), ("$t", number), ("$s", after), ("$me", tenant));
         command.Transaction = snapshot;
         var interned = new Dictionary<string, string>();
         using SqliteDataReader r = command.ExecuteReader();
@@ -83,6 +80,7 @@ internal sealed class SqliteIndexReader(SqliteConnection connection, string tena
                 Superseded = !r.IsDBNull(8),
                 Question = ((RsuKinds)r.GetInt32(9)).HasFlag(RsuKinds.Question),
                 Tier = (RsuTier)r.GetInt32(10),
+                SharedBy = r.IsDBNull(14) ? null : Intern(interned, r.GetString(14)),
             };
             ReadOnlySpan<byte> code = r.IsDBNull(13) ? [] : r.GetFieldValue<byte[]>(13);
             Index.Put(unit, TermBag.FromBytes(r.GetFieldValue<byte[]>(11)), MemoryMarshal.Cast<byte, sbyte>(code), r.IsDBNull(12) ? 0 : r.GetFloat(12));
@@ -96,11 +94,11 @@ internal sealed class SqliteIndexReader(SqliteConnection connection, string tena
     }
 
     /// <summary>The whole unit of a row, or null when another process deleted it since the last refresh.</summary>
-    public Rsu? ReadUnit(long row, string owner)
+    public Rsu? ReadUnit(long row)
     {
         _unit.Parameters[0].Value = row;
         using SqliteDataReader reader = _unit.ExecuteReader();
-        return reader.Read() ? SqliteRows.Read(reader, owner, false) : null;
+        return reader.Read() ? SharedUnits.Seen(SqliteRows.Read(reader, tenant, false)) : null;
     }
 
     public Dictionary<long, float[]> ReadVectors(IEnumerable<long> rows) => SqliteVectors.Read(connection, Embedder, rows);
@@ -135,7 +133,9 @@ internal static class IndexedTest
         object? value = condition.Value;
         return (condition.Field, condition.Comparison) switch
         {
-            ("tenant", Comparison.Equal) => _ => true,
+            ("tenant", Comparison.Equal) => u => u.SharedBy is null,
+            ("tenant", Comparison.AnyOf) => _ => true,
+            ("shared_by", Comparison.AbsentOrNot) => u => u.SharedBy != (string)value!,
             ("scope", Comparison.Equal) => u => u.Scope == (string)value!,
             ("session", Comparison.Equal) => u => u.Session == (string)value!,
             ("speaker", Comparison.Equal) => u => u.Speaker == (string)value!,

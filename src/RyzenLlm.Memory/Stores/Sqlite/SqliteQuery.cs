@@ -26,6 +26,8 @@ internal static class SqliteQuery
 
     private static string Term(SqliteCommand command, Condition condition, RsuFilter filter) => (condition.Field, condition.Comparison) switch
     {
+        ("tenant", Comparison.AnyOf) => $"u.tenant IN (SELECT number FROM tenants WHERE name IN ({Values(command, condition.Value)}))",
+
         // The plus keeps the planner from reading the whole tenant where the sketch names the rows.
         ("tenant", _) => $"{(filter.Sketch is null ? "" : "+")}u.tenant = (SELECT number FROM tenants WHERE name = {Parameter(command, condition.Value)})",
         ("sketch", _) => Sketch(Values(command, condition.Value)),
@@ -36,6 +38,7 @@ internal static class SqliteQuery
         (var field, Comparison.AtMost) => $"u.{field} <= {Parameter(command, condition.Value)}",
         (var field, Comparison.Absent) => $"u.{field} IS NULL",
         (var field, Comparison.AbsentOrAfter) => $"(u.{field} IS NULL OR u.{field} > {Parameter(command, condition.Value)})",
+        (var field, Comparison.AbsentOrNot) => $"(u.{field} IS NULL OR u.{field} <> {Parameter(command, condition.Value)})",
         _ => throw new NotSupportedException($"Unknown comparison {condition.Comparison}."),
     };
 

@@ -10,7 +10,7 @@ internal static class SqliteRows
 {
     public const string Columns =
         "u.id, u.scope, u.session, u.ordinal, u.speaker, u.source, u.created_at, u.text, u.hash, u.sketch_a, u.sketch_b, u.density, u.tier, u.kinds, "
-        + "u.valid_from, u.valid_to, u.superseded_by, u.variant_of, u.expires_at, u.sources, u.seen, u.tokens, u.tokenizer, u.state";
+        + "u.valid_from, u.valid_to, u.superseded_by, u.variant_of, u.expires_at, u.sources, u.seen, u.tokens, u.tokenizer, u.state, u.shared_by, u.origin";
 
     private static readonly string[] Names = [.. Columns.Replace("u.", "", StringComparison.Ordinal).Split(", "), "row", "tenant", "seq", "terms"];
 
@@ -45,7 +45,7 @@ internal static class SqliteRows
             unit.Id, unit.Scope, unit.Session, unit.Ordinal, unit.Speaker, unit.Source, unit.CreatedAt, unit.Text, unit.Hash,
             unit.Sketch.ElementAtOrDefault(0), unit.Sketch.ElementAtOrDefault(1), unit.Density, unit.Tier, unit.Kinds,
             unit.ValidFrom, unit.ValidTo, unit.SupersededBy, unit.VariantOf, unit.ExpiresAt,
-            unit.Sources.Length == 0 ? null : JsonSerializer.Serialize(unit.Sources), unit.Seen, unit.Tokens, unit.Tokenizer, unit.State,
+            unit.Sources.Length == 0 ? null : JsonSerializer.Serialize(unit.Sources), unit.Seen, unit.Tokens, unit.Tokenizer, unit.State, unit.SharedBy, unit.Origin,
             row, tenant, seq, TermBag.Of(unit.SearchText()).ToBytes(),
         ];
         for (int i = 0; i < values.Length; i++)
@@ -83,9 +83,11 @@ internal static class SqliteRows
             Tokens = r.GetInt32(21),
             Tokenizer = r.GetString(22),
             State = r.IsDBNull(23) ? null : r.GetString(23),
+            SharedBy = r.IsDBNull(24) ? null : r.GetString(24),
+            Origin = Id(r, 25),
         };
-        return vectors && !r.IsDBNull(25)
-            ? unit with { Embedder = r.GetString(24), Embedding = MemoryMarshal.Cast<byte, float>(r.GetFieldValue<byte[]>(25)).ToArray() }
+        return vectors && !r.IsDBNull(27)
+            ? unit with { Embedder = r.GetString(26), Embedding = MemoryMarshal.Cast<byte, float>(r.GetFieldValue<byte[]>(27)).ToArray() }
             : unit;
     }
 

@@ -170,7 +170,7 @@ public sealed class SqliteRsuCollection : RsuCollection
 
     /// <inheritdoc/>
     public override Task<IReadOnlyList<VectorSearchResult<Rsu>>> RankAsync(
-        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, CancellationToken cancellationToken = default)
+        string text, ReadOnlyMemory<float>? vector, RsuFilter filter, int top, bool shared = false, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
         float[] query = vector?.ToArray() ?? [];
@@ -179,20 +179,20 @@ public sealed class SqliteRsuCollection : RsuCollection
         {
             SqliteIndexReader reader = Reader();
             TenantIndex index = reader.Index;
-            Func<int, bool> allowed = Allowed(reader, filter);
+            Func<int, bool> allowed = Allowed(reader, filter with { WithShared = shared });
             Ranked[] ranked = text.Length == 0
                 ? Rescore(reader, Ranker.Nearest(index, query, allowed, top), query)
                 : _store.Ranker.Rank(index, text, query, allowed, top);
             foreach (Ranked hit in ranked)
             {
-                if (reader.ReadUnit(index[hit.Doc].Row, Tenant) is { } unit)
+                if (reader.ReadUnit(index[hit.Doc].Row) is { } unit)
                 {
                     results.Add(new VectorSearchResult<Rsu>(unit, hit.Score));
                 }
             }
         }
 
-        return Task.FromResult<IReadOnlyList<VectorSearchResult<Rsu>>>(results);
+        return Task.FromResult<IReadOnlyList<VectorSearchResult<Rsu>>>([.. results.DistinctBy(r => r.Record.Id)]); // shared with all and by name
     }
 
     /// <summary>Orders by the exact cosine what the int8 scan found.</summary>

@@ -75,7 +75,7 @@ public sealed class SqliteRsuStore : RsuStore
     }
 
     /// <inheritdoc/>
-    public override Task<IReadOnlyList<string>> TenantsAsync(CancellationToken cancellationToken = default) => Task.FromResult(Write(connection =>
+    protected internal override Task<IReadOnlyList<string>> NamesAsync(CancellationToken cancellationToken = default) => Task.FromResult(Write(connection =>
     {
         using SqliteCommand command = SqliteSchema.Command(
             connection, "SELECT name FROM tenants t WHERE EXISTS (SELECT 1 FROM units u WHERE u.tenant = t.number) ORDER BY name");

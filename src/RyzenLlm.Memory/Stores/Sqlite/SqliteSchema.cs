@@ -9,7 +9,7 @@ namespace RyzenLlm.Memory.Stores.Sqlite;
 /// </summary>
 internal static class SqliteSchema
 {
-    public const int Version = 1;
+    public const int Version = 2;
     public const int RowBits = 40;
 
     private const string Tables = """
@@ -23,7 +23,7 @@ internal static class SqliteSchema
           created_at INTEGER NOT NULL, text TEXT NOT NULL, hash TEXT NOT NULL, sketch_a TEXT, sketch_b TEXT,
           density REAL NOT NULL, tier INTEGER NOT NULL, kinds INTEGER NOT NULL, valid_from INTEGER, valid_to INTEGER,
           superseded_by BLOB, variant_of BLOB, expires_at INTEGER, sources TEXT, seen INTEGER NOT NULL,
-          tokens INTEGER NOT NULL, tokenizer TEXT NOT NULL, state TEXT, terms BLOB NOT NULL);
+          tokens INTEGER NOT NULL, tokenizer TEXT NOT NULL, state TEXT, shared_by TEXT, origin BLOB, terms BLOB NOT NULL);
         CREATE UNIQUE INDEX IF NOT EXISTS units_id ON units (tenant, id);
         CREATE INDEX IF NOT EXISTS units_seq ON units (tenant, seq);
         CREATE INDEX IF NOT EXISTS units_session ON units (tenant, session, ordinal);
@@ -62,6 +62,11 @@ internal static class SqliteSchema
         if (version > Version)
         {
             throw new InvalidDataException($"The memory file has layout {version}; this program knows {Version}. Update the program.");
+        }
+
+        if (version == 1)
+        {
+            Execute(connection, "ALTER TABLE units ADD COLUMN shared_by TEXT; ALTER TABLE units ADD COLUMN origin BLOB;");
         }
 
         Execute(connection, Tables);
