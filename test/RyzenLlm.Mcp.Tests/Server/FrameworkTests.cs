@@ -71,11 +71,11 @@ public sealed class FrameworkTests(string transport)
     public async Task AKernelInvokesTheToolsAsFunctions()
     {
         var kernel = Kernel.CreateBuilder().Build();
-        kernel.Plugins.AddFromFunctions("ryzenllm", (await _client.ListToolsAsync()).Select(tool => tool.WithName(tool.Name.Replace('-', '_')).AsKernelFunction()));
+        kernel.Plugins.AddFromFunctions("ryzenllm", (await _client.ListToolsAsync()).Select(tool => tool.AsKernelFunction()));
         List<string> results = [];
         foreach (var (tool, arguments) in Calls)
         {
-            var result = await kernel.InvokeAsync("ryzenllm", tool.Replace('-', '_'), new KernelArguments(arguments));
+            var result = await kernel.InvokeAsync("ryzenllm", tool, new KernelArguments(arguments));
             results.Add(JsonSerializer.Serialize(result.GetValue<object>()));
         }
 
@@ -89,7 +89,7 @@ public sealed class FrameworkTests(string transport)
         var model = new ScriptedModel();
         using var client = model.AsBuilder().UseKernelFunctionInvocation().Build();
         var kernel = Kernel.CreateBuilder().Build();
-        kernel.Plugins.AddFromFunctions("ryzenllm", (await _client.ListToolsAsync()).Select(tool => tool.WithName(tool.Name.Replace('-', '_')).AsKernelFunction()));
+        kernel.Plugins.AddFromFunctions("ryzenllm", (await _client.ListToolsAsync()).Select(tool => tool.AsKernelFunction()));
         var settings = new PromptExecutionSettings { FunctionChoiceBehavior = FunctionChoiceBehavior.Auto() };
         var answer = await client.AsChatCompletionService().GetChatMessageContentAsync(new ChatHistory("What colour is the lamp?"), settings, kernel);
         Assert.That(answer.Content, Is.EqualTo("Green."));
@@ -122,7 +122,7 @@ public sealed class FrameworkTests(string transport)
             }
 
             var (tool, arguments) = Calls[results.Count];
-            var name = options!.Tools!.Single(t => t.Name.Replace('_', '-').EndsWith(tool, StringComparison.Ordinal)).Name;
+            var name = options!.Tools!.Single(t => t.Name.EndsWith(tool, StringComparison.Ordinal)).Name;
             return Task.FromResult(new ChatResponse(new ChatMessage(ChatRole.Assistant, [new FunctionCallContent($"call{results.Count}", name, arguments)])));
         }
 
