@@ -62,8 +62,8 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>Identifies the model and the element type in saved sessions.</summary>
     public byte[] Fingerprint => _fingerprint.Value;
 
-    /// <summary>Largest number of positions that a row of the present batch sees.</summary>
-    public int LongestView { get; private set; }
+    /// <summary>The rows of the present batch in stretches of one sequence, which kernels take together: first row and number of rows.</summary>
+    public List<(int First, int Count)> RowRanges { get; } = [];
 
     private long HeadBytes => (long)KvView.BlockPositions * VectorBytes;
 
@@ -84,8 +84,8 @@ internal sealed unsafe class KvCache : IDisposable
         return view;
     }
 
-    /// <summary>Makes room for every row of a batch and finds what each may attend to.</summary>
-    public void Plan(Batch batch)
+    /// <summary>Makes room for every row of a batch and finds what each may attend to, and which go together, up to <paramref name="mostRows"/>.</summary>
+    public void Plan(Batch batch, int mostRows)
     {
         for (var i = 0; i < batch.Sessions.Count; i++)
         {
@@ -98,6 +98,7 @@ internal sealed unsafe class KvCache : IDisposable
         }
 
         PlanTails(batch);
+        PlanRanges(batch, mostRows);
     }
 
     /// <summary>Slot of the row itself, the last one it sees.</summary>
@@ -186,11 +187,22 @@ internal sealed unsafe class KvCache : IDisposable
         }
 
         var next = _tails.Pointer;
-        LongestView = 0;
         for (var t = 0; t < batch.Count; t++)
         {
             next = PlanView(batch.Rows[t], t, next);
-            LongestView = Math.Max(LongestView, _views[t].Count);
+        }
+    }
+
+    private void PlanRanges(Batch batch, int mostRows)
+    {
+        RowRanges.Clear();
+        for (int first = 0, end; first < batch.Count; first = end)
+        {
+            for (end = first + 1; end < batch.Count && end - first < mostRows && batch.Rows[end].Session == batch.Rows[first].Session; end++)
+            {
+            }
+
+            RowRanges.Add((first, end - first));
         }
     }
 
