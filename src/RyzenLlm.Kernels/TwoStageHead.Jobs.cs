@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using RyzenLlm.Kernels.Memory;
@@ -37,39 +38,51 @@ public sealed unsafe partial class TwoStageHead
         }
     }
 
-    /// <summary>Copies a range of rows.</summary>
+    /// <summary>Copies a range of rows, whole panels.</summary>
     private sealed class PackJob(TwoStageHead head) : TeamJob
     {
-        private int _begin;
-        private int _end;
+        private int _first;
 
-        public void Set(int begin, int end) => (_begin, _end) = (begin, end);
+        public void Set(int begin, int end)
+        {
+            _first = begin;
+            head._shares.Begin((end - begin + PanelRows - 1) / PanelRows, 1);
+        }
 
         public override void Run(int worker, int workers)
         {
-            var w = head._w;
-            var row = (float*)Scratch.TakeOuter((long)w.Columns * sizeof(float));
-            var (begin, end) = Share(_begin, _end, worker, workers);
-            for (var m = begin; m < end; m++)
+            var columns = head._columns;
+            var row = (float*)Scratch.TakeOuter((columns * (long)sizeof(float)) + ((long)PanelRows * columns));
+            var codes = (sbyte*)(row + columns);
+            for (var helped = 0; head._shares.TryTake(worker, ref helped, out var panel, out _);)
             {
-                var codes = head._codes.Pointer + ((long)m * head._stride);
-                head._ops.Kernels.DecodeRow(w, m, row);
-                var scale = head._ops.Kernels.PackInt8(row, w.Columns, codes, out var norms);
-                new Span<sbyte>(codes + w.Columns, head._stride - w.Columns).Clear();
+                var first = _first + (panel * PanelRows);
+                new Span<sbyte>(codes, PanelRows * columns).Clear(); // the odd column, and rows behind the last
+                for (var m = first; m < Math.Min(first + PanelRows, head._w.Rows); m++)
+                {
+                    PackRow(m, row, codes + ((long)(m - first) * columns));
+                }
 
-                // A row with infinities or NaN has no bound: it always survives.
-                var bounded = double.IsFinite(norms.Values) && double.IsFinite(norms.Residual);
-                head.Scales[m] = bounded ? scale : 0;
-                head.Residuals[m] = bounded ? RoundUp(norms.Residual) : float.PositiveInfinity;
-                head.Quantised[m] = bounded ? RoundUp(norms.Quantised) : 0;
-                head.Norms[m] = bounded ? RoundUp(norms.Values) : 0;
+                head._ops.Kernels.PackPanel(codes, columns, head._codes.Pointer + ((long)first * columns));
             }
+        }
+
+        private void PackRow(int m, float* row, sbyte* codes)
+        {
+            head._ops.Kernels.DecodeRow(head._w, m, row);
+            var scale = head._ops.Kernels.PackInt8(row, head._w.Columns, codes, out var norms);
+
+            // A row with infinities or NaN has no bound: it always survives.
+            var bounded = double.IsFinite(norms.Values) && double.IsFinite(norms.Residual);
+            head.Scales[m] = bounded ? scale : 0;
+            head.Residuals[m] = bounded ? RoundUp(norms.Residual) : float.PositiveInfinity;
+            head.Norms[m] = bounded ? RoundUp(norms.Values) : 0;
         }
 
         private static float RoundUp(double squares) => MathF.BitIncrement((float)(Math.Sqrt(squares) * Up));
     }
 
-    /// <summary>Upper bounds into y, and the largest lower bounds of each worker's share. Rows not copied are their own bounds.</summary>
+    /// <summary>Upper bounds into y, and the largest lower bounds of what each worker took. Rows not copied are their own bounds.</summary>
     private sealed class ScoreJob(TwoStageHead head) : TeamJob
     {
         private readonly Activations[] _activations = new Activations[MaxRows];
@@ -77,95 +90,82 @@ public sealed unsafe partial class TwoStageHead
         private int _tokens;
         private float* _y;
 
-        public void Set(Activations* activations, ReadOnlySpan<TopRows> tops, float* y)
+        public void Set(ReadOnlySpan<Activations> activations, ReadOnlySpan<TopRows> tops, float* y)
         {
-            new Span<Activations>(activations, tops.Length).CopyTo(_activations);
+            activations.CopyTo(_activations);
             tops.CopyTo(_tops);
             _tokens = tops.Length;
             _y = y;
+            head._shares.Begin(head._w.Rows, Piece);
         }
 
         public override void Run(int worker, int workers)
         {
-            var scores = stackalloc float[Band * MaxRows];
+            var scores = stackalloc float[MaxRows * PanelRows];
             var counts = stackalloc int[MaxRows];
             for (var t = 0; t < _tokens; t++)
             {
-                new Span<float>(head.Kept(worker, t), _tops[t].Count).Fill(float.NegativeInfinity);
                 counts[t] = 0;
             }
 
-            var (begin, end) = Share(0, head._packed, worker, workers);
-            for (var first = begin; first < end; first += Band)
+            for (var helped = 0; head._shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
-                var count = Math.Min(Band, end - first);
-                head._ops.Kernels.DotInt8(head._codes.Pointer + ((long)first * head._stride), head._stride, count, head._fixed.Pointer, _tokens, scores);
-                for (var t = 0; t < _tokens; t++)
+                for (; begin < Math.Min(end, head._packed); begin += PanelRows)
                 {
-                    Bound(scores + t, first, Math.Min(count, _tops[t].Rows - first), t, head.Kept(worker, t), ref counts[t]);
-                }
-            }
-
-            (begin, end) = Share(head._packed, head._w.Rows, worker, workers);
-            for (var t = 0; t < _tokens; t++)
-            {
-                Keep(begin, Math.Min(end, _tops[t].Rows), t, head.Kept(worker, t), ref counts[t]);
-            }
-        }
-
-        // Upper bounds of some rows, and their lower bounds to the largest so far. In floats: scores are off by less than 2e-6 of |s q||u p|, with the
-        // lane sums behind them, sums of bounds, which are not negative, by less than 2e-6 of themselves, both by 1e-30 where they underflow.
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private void Bound(float* scores, int first, int count, int t, float* kept, ref int keptCount)
-        {
-            // One product in full: at most K / 16 + 32 roundings in a chain on any path (portable: 16 chains). The copy: a few, of lane sums.
-            var (top, a) = (_tops[t].Count, _activations[t]);
-            var unit = (float)a.Unit;
-            var norm = RoundUp(a.Norm);
-            var error = RoundUp(a.Error + (3e-6 * (a.Norm + a.Error)));
-            var rounding = RoundUp(((head._w.Columns / 16) + 32) * Math.ScaleB(1, -24) * a.Norm);
-            var y = _y + ((long)t * head._w.Rows) + first;
-            var scales = head.Scales + first;
-            var (residuals, quantised, norms) = ((long)head._w.Rows, 2L * head._w.Rows, 3L * head._w.Rows);
-            var column = stackalloc float[Band];
-            for (var i = 0; i < count; i++)
-            {
-                column[i] = scores[i * MaxRows];
-            }
-
-            for (var i = 0; i < count;)
-            {
-                if (i <= count - 8)
-                {
-                    var row = scales + i;
-                    var score = Vector256.Load(row) * unit * Vector256.Load(column + i);
-                    var bound = (Vector256.Load(row + residuals) * norm) + (Vector256.Load(row + quantised) * error) + (Vector256.Load(row + norms) * rounding) + Vector256.Create(1e-30f);
-                    (score + bound).Store(y + i);
-                    (score - bound).Store(column + i);
-                    var end = i + 8;
-                    i = keptCount == top && !Vector256.GreaterThanAny(score - bound, Vector256.Create(kept[0])) ? end : i;
-                    for (; i < end; i++)
+                    var rows = Math.Min(PanelRows, head._packed - begin);
+                    head._ops.Kernels.ScorePanel(head._codes.Pointer + ((long)begin * head._columns), head._columns, head._fixed.Pointer, head._stride, _tokens, scores);
+                    for (var t = 0; t < _tokens; t++)
                     {
-                        TopHeap.Push(kept, ref keptCount, top, column[i]);
+                        Bound(scores + (t * PanelRows), begin, rows, t, head.Kept(worker, t), ref counts[t]);
                     }
                 }
-                else
+
+                for (var t = 0; t < _tokens && begin < end; t++)
                 {
-                    var row = scales + i;
-                    var score = row[0] * unit * column[i];
-                    var bound = (row[residuals] * norm) + (row[quantised] * error) + (row[norms] * rounding) + 1e-30f;
-                    y[i++] = score + bound;
-                    TopHeap.Push(kept, ref keptCount, top, score - bound);
+                    Keep(begin, end, t, head.Kept(worker, t), ref counts[t]);
                 }
+            }
+
+            for (var t = 0; t < _tokens; t++)
+            {
+                new Span<float>(head.Kept(worker, t) + counts[t], _tops[t].Count - counts[t]).Fill(float.NegativeInfinity);
             }
         }
 
-        private static float RoundUp(double bound) => MathF.BitIncrement((float)(bound * (1 + 3e-6)));
+        // Upper bounds of a panel, and its lower bounds to the largest so far. Products that underflow are off by less than 1e-30.
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void Bound(float* scores, int first, int rows, int t, float* kept, ref int keptCount)
+        {
+            var a = _activations[t];
+            var unit = Vector256.Create(a.Unit);
+            var largest = Vector256.Create(float.NegativeInfinity);
+            var lower = stackalloc float[PanelRows];
+            var row = head._bounds.Pointer + first;
+            for (var i = 0; i < PanelRows; i += 8)
+            {
+                var score = Vector256.Load(scores + i) * unit * Vector256.Load(row + i);
+                var bound = (Vector256.Load(row + head._rows + i) * a.Residual) + (Vector256.Load(row + (2L * head._rows) + i) * a.Row) + Vector256.Create(1e-30f);
+                (score + bound).Store(scores + i);
+                (score - bound).Store(lower + i);
+                largest = Vector256.Max(largest, score - bound);
+            }
+
+            new Span<float>(scores, rows).CopyTo(new(_y + ((long)t * head._w.Rows) + first, rows));
+            if (keptCount == _tops[t].Count && !Vector256.GreaterThanAny(largest, Vector256.Create(kept[0])))
+            {
+                return;
+            }
+
+            for (var i = 0; i < Math.Min(rows, _tops[t].Rows - first); i++)
+            {
+                TopHeap.Push(kept, ref keptCount, _tops[t].Count, lower[i]);
+            }
+        }
 
         private void Keep(int begin, int end, int t, float* kept, ref int keptCount)
         {
             var y = _y + ((long)t * head._w.Rows);
-            for (var m = begin; m < end; m++)
+            for (var m = begin; m < Math.Min(end, _tops[t].Rows); m++)
             {
                 TopHeap.Push(kept, ref keptCount, _tops[t].Count, y[m]);
             }
@@ -175,6 +175,9 @@ public sealed unsafe partial class TwoStageHead
     /// <summary>Full products of the rows whose upper bound reaches the threshold.</summary>
     private sealed class RefineJob(TwoStageHead head) : TeamJob
     {
+        // Rows whose survivors are the bits of one number.
+        private const int Group = 64;
+
         private readonly float[] _thresholds = new float[MaxRows];
         private readonly TopRows[] _tops = new TopRows[MaxRows];
         private float* _x;
@@ -184,47 +187,88 @@ public sealed unsafe partial class TwoStageHead
 
         public int Refined => _refined;
 
-        public void Set(float* x, ReadOnlySpan<TopRows> tops, float* thresholds, float* y)
+        public void Set(float* x, ReadOnlySpan<TopRows> tops, ReadOnlySpan<float> thresholds, float* y)
         {
             tops.CopyTo(_tops);
-            new Span<float>(thresholds, tops.Length).CopyTo(_thresholds);
+            thresholds.CopyTo(_thresholds);
             _x = x;
             _tokens = tops.Length;
             _y = y;
             _refined = 0;
+            head._shares.Begin(head._w.Rows, 16 * Group);
         }
 
         public override void Run(int worker, int workers)
         {
-            var w = head._w;
-            var (begin, end) = Share(0, w.Rows, worker, workers);
             var refined = 0;
-            for (var t = 0; t < _tokens; t++)
+            var survivors = stackalloc ulong[MaxRows];
+            for (var helped = 0; head._shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
-                var y = _y + ((long)t * w.Rows);
-                var last = Math.Max(begin, Math.Min(end, _tops[t].Rows));
-                for (var m = begin; m < last; m++)
+                for (; begin < end; begin += Group)
                 {
-                    if (y[m] < _thresholds[t])
+                    var any = 0UL;
+                    for (var t = 0; t < _tokens; t++)
                     {
-                        y[m] = float.NegativeInfinity;
-                        continue;
+                        survivors[t] = Survivors(t, begin, Math.Min(Group, end - begin));
+                        any |= survivors[t];
                     }
 
-                    head._ops.Kernels.MatMul(w, m, m + 1, _x + ((long)t * w.Columns), w.Columns, 1, y, w.Rows);
-                    Touch(m);
-                    refined++;
+                    for (; any != 0; any &= any - 1, refined++)
+                    {
+                        Multiply(begin, BitOperations.TrailingZeroCount(any), survivors);
+                    }
                 }
-
-                new Span<float>(y + last, end - last).Fill(float.NegativeInfinity);
             }
 
             Interlocked.Add(ref _refined, refined);
         }
 
-        private void Touch(int m)
+        // The rows that stay of some; the others are set to negative infinity.
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private ulong Survivors(int t, int first, int count)
         {
-            ref var touched = ref head._touched[m * head._w.RowBytes / ChunkBytes];
+            var y = _y + ((long)t * head._w.Rows) + first;
+            var threshold = Vector256.Create(_thresholds[t]);
+            var last = Math.Clamp(_tops[t].Rows - first, 0, count);
+            var survivors = 0UL;
+            var i = 0;
+            for (; i <= last - 8; i += 8)
+            {
+                var bounds = Vector256.Load(y + i);
+                var below = Vector256.LessThan(bounds, threshold); // NaN stays
+                Vector256.ConditionalSelect(below, Vector256.Create(float.NegativeInfinity), bounds).Store(y + i);
+                survivors |= (ulong)(~below.ExtractMostSignificantBits() & 0xFF) << i;
+            }
+
+            for (; i < last; i++)
+            {
+                if (y[i] < threshold[0])
+                {
+                    y[i] = float.NegativeInfinity;
+                }
+                else
+                {
+                    survivors |= 1UL << i;
+                }
+            }
+
+            new Span<float>(y + last, count - last).Fill(float.NegativeInfinity);
+            return survivors;
+        }
+
+        // A row with the tokens that it survived for; it is in the caches behind the first.
+        private void Multiply(int first, int i, ulong* survivors)
+        {
+            var (w, m) = (head._w, first + i);
+            for (var t = 0; t < _tokens; t++)
+            {
+                if ((survivors[t] >> i & 1) != 0)
+                {
+                    head._ops.Kernels.MatMul(w, m, m + 1, _x + ((long)t * w.Columns), w.Columns, 1, _y + ((long)t * w.Rows), w.Rows);
+                }
+            }
+
+            ref var touched = ref head._touched[m * w.RowBytes / ChunkBytes];
             if (touched == 0)
             {
                 touched = 1;

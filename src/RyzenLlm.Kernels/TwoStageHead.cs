@@ -1,5 +1,6 @@
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
+using RyzenLlm.Kernels.Threading;
 
 namespace RyzenLlm.Kernels;
 
@@ -18,8 +19,8 @@ public readonly record struct TopRows(int Count, int Rows, float Margin = 0);
 /// </summary>
 /// <remarks>
 /// <para>Row r is w = s q + d with int8 q, the activations are x = u p + e with int16 p. By Cauchy-Schwarz
-/// |w.x - s u (q.p)| &lt;= |d||x| + |s q||e|, plus the rounding of both computations; |d|, |s q| and |w| are stored per row, rounded up.
-/// A row survives if its upper bound reaches the wanted largest lower bound, less the margin.</para>
+/// |w.x - s u (q.p)| &lt;= |d||x| + |s q||e|, plus the rounding of both computations; |d| and |w| are stored per row, rounded up.
+/// A row survives if its upper bound reaches the wanted largest lower bound, less the margin; it is then read once for all tokens.</para>
 /// <para>The copy is made a share at a time: the first call multiplies in full, each of the next <see cref="PackSteps"/> copies one share
 /// before it starts, and rows not copied yet take part with their full product. So no call waits for the whole copy, and where the head is
 /// mapped from a file, the pages that the copy replaces are let go as it grows.</para>
@@ -33,13 +34,13 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     /// <summary>Calls over which the copy is made.</summary>
     public const int PackSteps = 12;
 
-    /// <summary>
-    /// Most rows of activations that are scored first. Beyond it multiply-adds are the limit, no more the bytes: the full product of eight rows takes four
-    /// fifths of the time of two stages.
-    /// </summary>
-    public const int MaxRows = 4;
+    /// <summary>Most rows of activations that are scored at once; where there are more, all logits are computed.</summary>
+    public const int MaxRows = 32;
 
-    private const int Band = 256;
+    private const int PanelRows = KernelSet.ScoreRows;
+
+    // Rows that a thread takes at once: some 10 µs for a token.
+    private const int Piece = 4 * PanelRows;
 
     // The system maps this many bytes around a touched one, so surviving rows are counted in such chunks.
     private const int ChunkBytes = 64 * 1024;
@@ -47,19 +48,22 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     private readonly WeightMatrix _w;
     private readonly Ops _ops;
     private readonly NativeBuffer<sbyte> _codes;
-    private readonly NativeBuffer<float> _bounds; // scales, then norms of residuals, of s q and of the rows, each rounded up
+    private readonly NativeBuffer<float> _bounds; // scales, then norms of residuals and of the rows, both rounded up
     private readonly NativeBuffer<short> _fixed;
     private readonly NativeBuffer<float> _lowest;
+    private readonly WorkShares _shares;
     private readonly FullJob _full;
     private readonly PackJob _pack;
     private readonly ScoreJob _score;
     private readonly RefineJob _refine;
     private readonly byte[] _touched;
-    private readonly int _stride;
+    private readonly int _columns; // even
+    private readonly int _rows;    // whole panels
+    private readonly int _stride;  // between tokens: an odd number of cache lines, so that they do not crowd into a few sets of the first-level cache
     private int _packed = -1; // rows copied; -1 before the first call
     private int _chunks;      // touched chunks
 
-    /// <summary>Prepares the copy of a head: a byte per weight and 16 per row.</summary>
+    /// <summary>Prepares the copy of a head: a byte per weight and 12 per row.</summary>
     /// <param name="w">Head of a format for which <see cref="Pays"/> holds; it stays in use for the surviving rows.</param>
     /// <param name="ops">Kernels and threads.</param>
     /// <exception cref="ArgumentException">The format has no use for a copy.</exception>
@@ -71,12 +75,15 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         }
 
         (_w, _ops) = (w, ops);
-        _stride = (w.Columns + 63) & ~63;
-        _codes = new((long)w.Rows * _stride, zeroed: false);
-        _bounds = new(4L * w.Rows, zeroed: false);
+        _columns = (w.Columns + 1) & ~1;
+        _rows = (w.Rows + PanelRows - 1) / PanelRows * PanelRows;
+        _stride = (((w.Columns + 31) / 32) | 1) * 32;
+        _codes = new((long)_rows * _columns, zeroed: false);
+        _bounds = new(3L * _rows);
         _fixed = new((long)MaxRows * _stride);
         _lowest = new((long)ops.Team.Workers * MaxRows * MaxTop);
         _touched = new byte[(w.Bytes / ChunkBytes) + 1];
+        _shares = new(ops.Team.Workers);
         _full = new(this);
         _pack = new(this);
         _score = new(this);
@@ -89,7 +96,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     /// <summary>Rows in the copy now.</summary>
     public int CopiedRows => Math.Max(_packed, 0);
 
-    /// <summary>Rows multiplied in full by the last call that used the copy, all tokens together.</summary>
+    /// <summary>Rows that the last call that used the copy read in full, each once for all tokens.</summary>
     public long RefinedRows { get; private set; }
 
     /// <summary>Whether reading an int8 copy saves bytes.</summary>
@@ -146,12 +153,13 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _bounds.Dispose();
         _fixed.Dispose();
         _lowest.Dispose();
+        _shares.Dispose();
     }
 
     // All logits from a row on, in slices whose pages are let go: a head that will be copied never fills memory as a whole.
     private void MultiplyFrom(int first, float* x, int n, float* y)
     {
-        var slice = (_w.Rows / PackSteps) + 1;
+        var slice = Slice;
         for (var begin = first; begin < _w.Rows; begin += slice)
         {
             var end = Math.Min(_w.Rows, begin + slice);
@@ -163,11 +171,14 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _ops.WeightBytes += (_w.Rows - first) * _w.RowBytes;
     }
 
+    // Rows of a share of the copy, whole panels.
+    private int Slice => ((_w.Rows / PackSteps) + PanelRows) / PanelRows * PanelRows;
+
     private void Pack()
     {
         if (_packed < _w.Rows)
         {
-            var end = Math.Min(_w.Rows, _packed + (_w.Rows / PackSteps) + 1);
+            var end = Math.Min(_w.Rows, _packed + Slice);
             _pack.Set(_packed, end);
             _ops.Team.Run(_pack);
             _w.ReleasePages(_packed, end);
@@ -183,7 +194,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
 
     private void MultiplyInTwo(float* x, ReadOnlySpan<TopRows> tops, float* y)
     {
-        var activations = stackalloc Activations[MaxRows];
+        Span<Activations> activations = stackalloc Activations[tops.Length];
         for (var t = 0; t < tops.Length; t++)
         {
             if (!TryFix(x + ((long)t * _w.Columns), _fixed.Pointer + ((long)t * _stride), out activations[t]))
@@ -196,7 +207,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         MultiplyFrom(_packed, x, tops.Length, y);
         _score.Set(activations, tops, y);
         _ops.Team.Run(_score);
-        var thresholds = stackalloc float[MaxRows];
+        Span<float> thresholds = stackalloc float[tops.Length];
         for (var t = 0; t < tops.Length; t++)
         {
             thresholds[t] = Threshold(t, tops[t]);
@@ -205,7 +216,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _refine.Set(x, tops, thresholds, y);
         _ops.Team.Run(_refine);
         RefinedRows = _refine.Refined;
-        _ops.WeightBytes += (_packed * (long)(_stride + (4 * sizeof(float)))) + (_refine.Refined * _w.RowBytes);
+        _ops.WeightBytes += (_packed * (long)(_columns + (3 * sizeof(float)))) + (_refine.Refined * _w.RowBytes);
     }
 
     /// <summary>What an upper bound must reach: the wanted largest lower bound of a token, from what the workers kept, less the margin.</summary>
@@ -227,7 +238,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
 
     private float* Kept(int worker, int token) => _lowest.Pointer + ((((long)worker * MaxRows) + token) * MaxTop);
 
-    /// <summary>Activations in fixed point with |p| so small that a 32-bit lane holds an eighth of a row: K / 8 * 127 * max &lt; 2^31.</summary>
+    /// <summary>Activations in fixed point of 16 bits, and what the bound needs of them.</summary>
     private bool TryFix(float* x, short* p, out Activations a)
     {
         var largest = 0f;
@@ -244,8 +255,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
             return false;
         }
 
-        var steps = Math.Min(32767, 130_000_000 / Math.Max(_w.Columns, 1));
-        var unit = largest / (double)steps;
+        var unit = largest / 32767d;
         if (unit is > 0 and < 1e-30)
         {
             return false; // scores would be lost in subnormal floats
@@ -260,26 +270,38 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         }
 
         new Span<short>(p + _w.Columns, _stride - _w.Columns).Clear();
-        a = new Activations { Unit = unit, Norm = Math.Sqrt(squares) * Up, Error = (Math.Sqrt(errors) * Up) + (1e-12 * Math.Sqrt(squares)) };
+        var norm = Math.Sqrt(squares) * Up;
+        a = new Activations(unit, norm, (Math.Sqrt(errors) * Up) + (1e-12 * norm), _w.Columns);
         return true;
     }
 
     // Covers the rounding of norms, which are double sums.
     private const double Up = 1 + 1e-9;
 
-    /// <summary>What the bound needs of one activation row.</summary>
-    private struct Activations
+    /// <summary>
+    /// What a row of activations x = u p + e brings to the bound: |w.x - score s u| &lt;= |d| Residual + |w| Row, where all is computed in floats.
+    /// </summary>
+    /// <remarks>
+    /// The score is C rounded integers, added: off by (C + 1) 2^-24 of the sum of their magnitudes, at most |q||p|; times u, rounded, and s: three roundings;
+    /// plus or minus the bound: one more. So by Scored = (C + 8) 2^-24 of |s q||u p|, with |u p| &lt;= |x| + |e|. With |s q| &lt;= |w| + |d|,
+    /// |d||x| + |s q|(|e| + Scored (|x| + |e|)) &lt;= |d|(|x| + E) + |w| E. One full product is a chain of at most K / 16 + 32 roundings on any path
+    /// (portable: 16 chains). Sums of bounds are not negative: off by less than 2e-6 of themselves.
+    /// </remarks>
+    private readonly struct Activations(double unit, double norm, double error, int columns)
     {
-        public double Unit;
-        public double Norm;
-        public double Error;
+        public readonly float Unit = (float)unit;
+        public readonly float Residual = RoundUp(norm + Error(norm, error, columns));
+        public readonly float Row = RoundUp(Error(norm, error, columns) + (((columns / 16) + 32) * Math.ScaleB(1, -24) * norm));
+
+        private static double Error(double norm, double error, int columns) =>
+            error + (((columns / KernelSet.ScoreColumns) + 9) * Math.ScaleB(1, -24) * (norm + error));
+
+        private static float RoundUp(double bound) => MathF.BitIncrement((float)(bound * (1 + 3e-6)));
     }
 
     private float* Scales => _bounds.Pointer;
 
-    private float* Residuals => _bounds.Pointer + _w.Rows;
+    private float* Residuals => _bounds.Pointer + _rows;
 
-    private float* Quantised => _bounds.Pointer + (2L * _w.Rows);
-
-    private float* Norms => _bounds.Pointer + (3L * _w.Rows);
+    private float* Norms => _bounds.Pointer + (2L * _rows);
 }

@@ -23,6 +23,13 @@ public sealed record MemoryOptions
     /// <summary><c>Memory:Store</c>: <c>sqlite:PATH</c> or <c>qdrant:URL</c>; <c>sqlite:</c> alone means the file in the user's data folder.</summary>
     public string Store { get; init; } = "sqlite:";
 
+    /// <summary>
+    /// <c>Memory:Embedder</c>, for programs that make it from the settings: <c>builtin</c>, <c>model:NAME</c> for the pooled hidden states of a language model, or
+    /// <c>none</c> for words alone. A store keeps its own until it was re-embedded.
+    /// </summary>
+    [RegularExpression("(?i)builtin|none|model:.+", ErrorMessage = "builtin, none or model:NAME")]
+    public string Embedder { get; init; } = "builtin";
+
     /// <summary><c>Memory:Qdrant</c>: how to reach a Qdrant server.</summary>
     public QdrantOptions Qdrant { get; init; } = new();
 
@@ -94,8 +101,17 @@ public sealed record QdrantOptions
 /// <summary>What the memory needs from a model, each with a stand-in that needs none.</summary>
 public sealed record MemoryModels
 {
+    /// <summary>Id of no embedder.</summary>
+    public const string NoEmbedder = "none";
+
     /// <summary>Makes the dense vectors. Null for none: recall then works by words alone.</summary>
     public IEmbeddingGenerator<string, Embedding<float>>? Embedder { get; init; } = new Embedders.HashEmbedder(256);
+
+    /// <summary>
+    /// Another embedder by its id and version, so that vectors made with it serve until new ones are complete; null where it is not there any more, and words alone
+    /// serve. The built-in one is always there.
+    /// </summary>
+    public Func<string, IEmbeddingGenerator<string, Embedding<float>>?>? FormerEmbedder { get; init; }
 
     /// <summary>Length of a text in the target model's tokens. The stand-in counts four characters as one.</summary>
     public Func<string, int> CountTokens { get; init; } = text => (text.Length + 3) / 4;
@@ -114,9 +130,15 @@ public sealed record MemoryModels
 
     /// <summary>Id and version of <see cref="Embedder"/>, <c>none</c> without one.</summary>
     public string EmbedderId => Embedder is null
-        ? "none"
+        ? NoEmbedder
         : (Embedder.GetService(typeof(EmbeddingGeneratorMetadata)) as EmbeddingGeneratorMetadata)?.DefaultModelId
           ?? throw new InvalidOperationException("The embedder does not name its model (EmbeddingGeneratorMetadata.DefaultModelId); vectors of unknown origin cannot be compared.");
+
+    /// <summary>The embedder of a store by its id; the present one for a store that does not tell.</summary>
+    internal IEmbeddingGenerator<string, Embedding<float>>? EmbedderOf(string? id) =>
+        id is null || id == EmbedderId ? Embedder
+        : id == NoEmbedder ? null
+        : Embedders.HashEmbedder.OfId(id) ?? FormerEmbedder?.Invoke(id);
 
     /// <summary>Numbers in each vector; 0 without an embedder.</summary>
     public int Dimensions => Embedder is null

@@ -210,4 +210,11 @@ public sealed record ForgetResult(long Matched, long Deleted, long Remaining, in
 /// <param name="Units">Units in all.</param>
 /// <param name="Live">Units neither superseded nor expired.</param>
 /// <param name="Embedder">Id and version of the embedder.</param>
-public sealed record MemoryStats(long Units, long Live, string Embedder);
+/// <param name="Change">The change to another embedder that is under way, or null.</param>
+public sealed record MemoryStats(long Units, long Live, string Embedder, EmbedderChange? Change = null);
+
+/// <summary>How far a tenant's memory is re-embedded.</summary>
+/// <param name="Embedder">Id and version of the new embedder.</param>
+/// <param name="Done">Units that have its vector.</param>
+/// <param name="Units">Units that shall have one.</param>
+public sealed record EmbedderChange(string Embedder, long Done, long Units);

@@ -127,10 +127,10 @@ public sealed partial class RsuMemory
         }
     }
 
-    private void StopDelivering()
+    private void StopBackground()
     {
         _closing.Cancel();
-        _delivering.Wait(TimeSpan.FromSeconds(5));
+        Task.WhenAll(_delivering, _reembedding).Wait(TimeSpan.FromSeconds(5));
         _closing.Dispose();
     }
 }

@@ -63,7 +63,6 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
     public RsuStore Store { get; } = store;
 
     /// <summary>Creates or opens the store. A remote one that is away is opened by the first call after it is back.</summary>
-    /// <exception cref="EmbedderMismatchException">The store was made with another embedder.</exception>
     public async Task OpenAsync(CancellationToken cancellationToken = default)
     {
         if (outbox is not null)
@@ -163,9 +162,30 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
             To = request.To,
             LiveAt = request.IncludePast ? null : models.Clock.GetUtcNow(),
         };
-        ReadOnlyMemory<float>? vector = models.Embedder is null
-            ? default(ReadOnlyMemory<float>?)
-            : await models.Embedder.GenerateVectorAsync(request.Query, cancellationToken: cancellationToken).ConfigureAwait(false);
+        while (true)
+        {
+            string? embedder = collection.Embedder;
+            try
+            {
+                var hits = await SearchAsync(collection, embedder, request, filter, cancellationToken).ConfigureAwait(false);
+                if (collection.Embedder == embedder)
+                {
+                    return hits;
+                }
+            }
+            catch (EmbedderMismatchException) when (collection.Embedder != embedder)
+            {
+                // Somebody has switched the store to another embedder in between; so the vector of the query is no good.
+            }
+        }
+    }
+
+    private async Task<IReadOnlyList<VectorSearchResult<Rsu>>> SearchAsync(
+        RsuCollection collection, string? embedder, RecallRequest request, RsuFilter filter, CancellationToken cancellationToken)
+    {
+        ReadOnlyMemory<float>? vector = models.EmbedderOf(embedder) is { } generator
+            ? await generator.GenerateVectorAsync(request.Query, cancellationToken: cancellationToken).ConfigureAwait(false)
+            : default(ReadOnlyMemory<float>?);
         var hits = await collection.RankAsync(request.Query, vector, filter, request.Top, cancellationToken).ConfigureAwait(false);
         if (options.SecondHop > 0 && SecondHop.NewNames(request.Query, hits) is { Count: > 0 } names)
         {
@@ -237,7 +257,8 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
         return new MemoryStats(
             await collection.CountAsync(new RsuFilter(tenant), cancellationToken).ConfigureAwait(false),
             await collection.CountAsync(new RsuFilter(tenant) { LiveAt = models.Clock.GetUtcNow() }, cancellationToken).ConfigureAwait(false),
-            models.EmbedderId);
+            Store.Embedder ?? models.EmbedderId,
+            await ChangeAsync(collection, cancellationToken).ConfigureAwait(false));
     }
 
     /// <summary>What density is measured against: counted from the newest units when this process first writes for a tenant.</summary>
@@ -265,7 +286,7 @@ public sealed partial class RsuMemory(RsuStore store, MemoryOptions options, Mem
     /// <inheritdoc/>
     public void Dispose()
     {
-        StopDelivering();
+        StopBackground();
         outbox?.Dispose();
         Store.Dispose();
         models.Embedder?.Dispose();

@@ -102,8 +102,24 @@ internal sealed class UnitWriter(RsuCollection collection, MemoryOptions options
     public async Task<StoreResult> WriteAsync(
         Rsu[] drafts, TenantStatistics statistics, StoreRequest request, StoreResult before, CancellationToken cancellationToken)
     {
-        Rsu[] units = await RateAsync(drafts, statistics, cancellationToken).ConfigureAwait(false);
-        await Migration.EmbedAsync(units, models, cancellationToken).ConfigureAwait(false);
+        Rsu[] rated = await RateAsync(drafts, statistics, cancellationToken).ConfigureAwait(false);
+        while (true)
+        {
+            string? embedder = collection.Embedder;
+            try
+            {
+                return await WriteRatedAsync([.. rated], embedder, request, before, cancellationToken).ConfigureAwait(false);
+            }
+            catch (EmbedderMismatchException) when (collection.Embedder != embedder)
+            {
+                // Somebody has switched the store to another embedder in between.
+            }
+        }
+    }
+
+    private async Task<StoreResult> WriteRatedAsync(Rsu[] units, string? embedder, StoreRequest request, StoreResult before, CancellationToken cancellationToken)
+    {
+        await Migration.EmbedAsync(units, models, embedder, cancellationToken).ConfigureAwait(false);
         Dictionary<Guid, Rsu> known = await CandidatesAsync(units, cancellationToken).ConfigureAwait(false);
         var write = new Dictionary<Guid, Rsu>();
         var ids = new List<Guid>(before.Ids);

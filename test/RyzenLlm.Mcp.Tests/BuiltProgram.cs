@@ -62,7 +62,7 @@ internal static class BuiltProgram
         }
 
         await WaitAsync(process);
-        return (process.ExitCode, await output, await error);
+        return (process.ExitCode, await output.WaitAsync(Hang), await error.WaitAsync(Hang)); // no process that it started holds them open
     }
 
     /// <summary>The next line of output, or null at the end; fails the test where none comes.</summary>

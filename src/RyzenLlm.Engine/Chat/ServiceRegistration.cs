@@ -9,8 +9,8 @@ namespace RyzenLlm.Engine.Chat;
 public static class ServiceRegistration
 {
     /// <summary>
-    /// Registers a model as <see cref="IChatClient"/> and as the <see cref="Scheduler"/> that serves it. It is loaded when one of
-    /// them is first asked for, and unloaded with the host.
+    /// Registers a model as <see cref="IChatClient"/>, as <see cref="IEmbeddingGenerator{TInput, TEmbedding}"/> of texts, and as the
+    /// <see cref="Scheduler"/> that serves both. It is loaded when one of them is first asked for, and unloaded with the host.
     /// </summary>
     /// <param name="services">The host's services.</param>
     /// <param name="path">GGUF file, or folder with safetensors.</param>
@@ -24,12 +24,14 @@ public static class ServiceRegistration
         {
             return services
                 .AddSingleton(_ => Open(path, options))
-                .AddSingleton<IChatClient>(host => new EngineChatClient(host.GetRequiredService<Scheduler>()));
+                .AddSingleton<IChatClient>(host => new EngineChatClient(host.GetRequiredService<Scheduler>()))
+                .AddSingleton<IEmbeddingGenerator<string, Embedding<float>>>(host => new EngineEmbeddingGenerator(host.GetRequiredService<Scheduler>()));
         }
 
         return services
             .AddKeyedSingleton(key, (_, _) => Open(path, options))
-            .AddKeyedSingleton<IChatClient>(key, (host, k) => new EngineChatClient(host.GetRequiredKeyedService<Scheduler>(k)));
+            .AddKeyedSingleton<IChatClient>(key, (host, k) => new EngineChatClient(host.GetRequiredKeyedService<Scheduler>(k)))
+            .AddKeyedSingleton<IEmbeddingGenerator<string, Embedding<float>>>(key, (host, k) => new EngineEmbeddingGenerator(host.GetRequiredKeyedService<Scheduler>(k)));
     }
 
     private static Scheduler Open(string path, LoadOptions? options) => new(ModelLoader.Load(path, options));

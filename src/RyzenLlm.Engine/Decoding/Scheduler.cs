@@ -18,7 +18,7 @@ namespace RyzenLlm.Engine.Decoding;
 /// What a request brings along may fail (its draft, sampler, constraint, sink) and takes only that request with it. Callers and the model's thread
 /// meet in one queue; the loop itself takes no locks and, while requests neither come nor go, allocates nothing.
 /// </remarks>
-public sealed class Scheduler : IDisposable
+public sealed partial class Scheduler : IDisposable
 {
     private readonly ConcurrentQueue<Ticket> _incoming = new();
     private readonly ManualResetEventSlim _wake = new();
@@ -89,18 +89,7 @@ public sealed class Scheduler : IDisposable
     {
         request.Sampling.Validate();
         ArgumentOutOfRangeException.ThrowIfLessThan(request.MaxTokens, 1);
-        if (_closing.IsCancellationRequested)
-        {
-            throw new ObjectDisposedException(nameof(Scheduler), $"{Model.Info.Name} is being unloaded.");
-        }
-
-        if (Interlocked.Increment(ref _pending) > _options.QueueLimit + _options.MaxSequences)
-        {
-            Interlocked.Decrement(ref _pending);
-            Instruments.Refused.Add(1, new KeyValuePair<string, object?>(Instruments.RequestModel, Model.Info.Name));
-            throw new QueueFullException(_options.QueueLimit, TimeSpan.FromSeconds(Math.Clamp(Math.Ceiling(Volatile.Read(ref _nextPlace)), 1, 3600)));
-        }
-
+        EnterLine();
         var ticket = new Ticket(request, sink, _clock, cancel, _closing.Token, _leave);
         _incoming.Enqueue(ticket);
         ThreadPool.UnsafeQueueUserWorkItem(Prepare, ticket, preferLocal: false);
@@ -118,8 +107,26 @@ public sealed class Scheduler : IDisposable
             _closing.Cancel();
             _wake.Set();
             _thread.Join();
+            Interlocked.Exchange(ref _ended, true);
+            FailIncoming();
             _states.Dispose();
             Model.Dispose();
+        }
+    }
+
+    // One more request; refused where too many wait.
+    private void EnterLine()
+    {
+        if (_closing.IsCancellationRequested)
+        {
+            throw Unloading();
+        }
+
+        if (Interlocked.Increment(ref _pending) > _options.QueueLimit + _options.MaxSequences)
+        {
+            Interlocked.Decrement(ref _pending);
+            Instruments.Refused.Add(1, new KeyValuePair<string, object?>(Instruments.RequestModel, Model.Info.Name));
+            throw new QueueFullException(_options.QueueLimit, TimeSpan.FromSeconds(Math.Clamp(Math.Ceiling(Volatile.Read(ref _nextPlace)), 1, 3600)));
         }
     }
 
@@ -185,10 +192,16 @@ public sealed class Scheduler : IDisposable
 
             LetGo();
             Admit();
+            GatherRuns();
             _states.Collect();
             if (_running.Count > 0)
             {
                 Volatile.Write(ref _nextPlace, NextPlace());
+                return true;
+            }
+
+            if (_runs.Count > 0)
+            {
                 return true;
             }
 
@@ -291,7 +304,8 @@ public sealed class Scheduler : IDisposable
         var usual = decodeRows > 0 ? _experience.Costs.Pass(decodeRows) : 0;
         if (decodeRows == 0 || usual > 0)
         {
-            AddPrompts(batch, _budget.Rows(decodeRows, usual)); // else a first step without prompts shows what is usual
+            var room = _budget.Rows(decodeRows, usual);
+            AddPrompts(batch, room - AddEmbeddings(batch, room)); // else a first step without prompts shows what is usual
         }
 
         var promptRows = batch.Count - decodeRows;
@@ -307,6 +321,11 @@ public sealed class Scheduler : IDisposable
                 sequence.Failure ??= sequence.Rows > 0 ? new StepFailedException(Model.Info.Name, e) : null;
             }
 
+            foreach (var run in _runs)
+            {
+                run.Failure ??= run.Rows > 0 ? new StepFailedException(Model.Info.Name, e) : null;
+            }
+
             return;
         }
 
@@ -320,6 +339,7 @@ public sealed class Scheduler : IDisposable
         }
 
         Advance(batch);
+        AdvanceRuns(batch);
     }
 
     // One row for everyone who waits for a token, guesses where they pay. Returns the number of rows.

@@ -12,6 +12,9 @@ internal sealed class GgufHeader
     public const uint Magic = 0x46554747;
 
     public const string ArchitectureKey = "general.architecture";
+
+    private const string FileTypeKey = "general.file_type";
+    private const int I2_SFileType = 40;
     public const string AlignmentKey = "general.alignment";
     public const uint DefaultAlignment = 32;
     public const int LongestKey = ushort.MaxValue;
@@ -177,12 +180,16 @@ internal sealed class GgufHeader
             throw new ModelFormatException(_path, name, position, $"a tensor type among {string.Join(", ", QuantFormat.All)}", known);
         }
 
-        // The number 36 had another meaning in early ggml; only bitnet.cpp writes I2_S, and only for these architectures.
-        if (format.Type == QuantType.I2_S && !Architecture.StartsWith("bitnet", StringComparison.Ordinal))
+        if (format.Type == QuantType.I2_S && !MayHoldI2_S)
         {
-            throw new ModelFormatException(_path, name, position, "type 36 (I2_S) only in a BitNet model", $"architecture {ModelFormatException.Quote(Architecture)}");
+            throw new ModelFormatException(
+                _path, name, position, $"type 36 (I2_S) only in a BitNet model or under {FileTypeKey} {I2_SFileType}", $"architecture {ModelFormatException.Quote(Architecture)}");
         }
 
         return format;
     }
+
+    // The number 36 had another meaning in early ggml. Only bitnet.cpp writes I2_S: for BitNet's own architectures, or else saying so.
+    private bool MayHoldI2_S => Architecture.StartsWith("bitnet", StringComparison.Ordinal)
+        || (Metadata.TryGetValue(FileTypeKey, out var type) && type.TryGetInteger(out var number) && number == I2_SFileType);
 }

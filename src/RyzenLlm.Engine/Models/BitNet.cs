@@ -130,7 +130,7 @@ public sealed unsafe class BitNet : LanguageModel
             Kernels.RmsNorm(_h + ((long)t * n), _outputNorm, _config.RmsEpsilon, n, _h + ((long)t * n));
         }
 
-        WriteLogits(batch, _output, _h);
+        WriteOutputs(batch, _output, _h);
     }
 
     private protected override void DisposeModel()

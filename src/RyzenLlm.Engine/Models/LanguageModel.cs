@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Engine.Telemetry;
@@ -19,6 +20,8 @@ namespace RyzenLlm.Engine.Models;
 /// <param name="ParameterCount">Weights in all tensors.</param>
 /// <param name="IsRecurrent">True where the state has constant size and a rewind needs a mark.</param>
 /// <param name="ChatTemplate">Chat template as the file states it (<c>tokenizer.chat_template</c>), or null.</param>
+/// <param name="Pooling">How the file says that texts are embedded (<c>pooling_type</c>), or null.</param>
+/// <param name="ClosingToken">Token that closes a text to be embedded (EOS where <c>tokenizer.ggml.add_eos_token</c> is set), or null.</param>
 public sealed record ModelInfo(
     string Name,
     string Path,
@@ -29,7 +32,9 @@ public sealed record ModelInfo(
     int BlockCount,
     long ParameterCount,
     bool IsRecurrent,
-    string? ChatTemplate = null);
+    string? ChatTemplate = null,
+    Pooling? Pooling = null,
+    int? ClosingToken = null);
 
 /// <summary>What every architecture is built from besides its own weights.</summary>
 /// <param name="Info">Description read from the file.</param>
@@ -40,7 +45,7 @@ public sealed record ModelInfo(
 internal sealed record ModelParts(ModelInfo Info, ITokenizer? Tokenizer, TensorFile File, Ops Ops, LoadOptions Options);
 
 /// <summary>
-/// A network with its weights: advances sequences and writes logits. No sampling, no text, no allocation per call once its buffers have grown
+/// A network with its weights: advances sequences and writes logits or hidden states. No sampling, no text, no allocation per call once its buffers have grown
 /// to the largest batch seen.
 /// </summary>
 /// <remarks>One call at a time: a model belongs to one thread (its scheduler's).</remarks>
@@ -103,7 +108,7 @@ public abstract unsafe class LanguageModel : IDisposable
     public abstract Session LoadSession(Stream source);
 
     /// <summary>
-    /// Advances every sequence in the batch by its rows and writes logits for the rows that ask. Rows of a session that form one chain
+    /// Advances every sequence in the batch by its rows and writes logits, or hidden states, for the rows that ask. Rows of a session that form one chain
     /// from its head are taken over at once; after a tree, <see cref="Session.Accept"/> says which path stays.
     /// </summary>
     /// <exception cref="ArgumentException">A row's token is outside the vocabulary, or its session belongs to another model. Nothing was computed.</exception>
@@ -150,7 +155,7 @@ public abstract unsafe class LanguageModel : IDisposable
     /// <summary>Counts a session that came, or went.</summary>
     internal void CountSession(int change) => Interlocked.Add(ref _openSessions, change);
 
-    /// <summary>Computes all rows: states of sessions move to uncommitted positions, logits go to <see cref="Batch.LogitsRow"/>.</summary>
+    /// <summary>Computes all rows: states of sessions move to uncommitted positions, what rows ask for goes to the batch.</summary>
     private protected abstract void Compute(Batch batch);
 
     /// <summary>Frees what the architecture owns.</summary>
@@ -171,24 +176,33 @@ public abstract unsafe class LanguageModel : IDisposable
         _embedding.DecodeRow(_embedded!.Rows[t].Token, new Span<float>(_embeddings + ((long)t * n), n));
     }
 
-    /// <summary>Copies the rows whose logits are wanted from x to y, in the order of their logits, and returns their number.</summary>
+    /// <summary>Copies the rows of which something is wanted from x to y, those with logits first, and returns their number.</summary>
     private protected static int GatherWanted(Batch batch, float* x, int n, float* y)
     {
         for (var t = 0; t < batch.Count; t++)
         {
-            var wanted = batch.Rows[t].LogitsRow;
+            var row = batch.Rows[t];
+            var wanted = row.HiddenRow >= 0 ? batch.LogitsCount + row.HiddenRow : row.LogitsRow;
             if (wanted >= 0)
             {
                 new Span<float>(x + ((long)t * n), n).CopyTo(new Span<float>(y + ((long)wanted * n), n));
             }
         }
 
-        return batch.LogitsCount;
+        return batch.LogitsCount + batch.HiddenCount;
     }
 
-    /// <summary>Logits of the gathered rows, from fewer bytes where only the largest are wanted.</summary>
-    private protected void WriteLogits(Batch batch, WeightMatrix output, float* y)
+    /// <summary>
+    /// What the gathered and normed rows asked for: hidden states as they are; logits, from fewer bytes where only the largest are wanted.
+    /// </summary>
+    private protected void WriteOutputs(Batch batch, WeightMatrix output, float* y)
     {
+        var n = Info.EmbeddingLength;
+        for (var i = 0; i < batch.HiddenCount; i++)
+        {
+            new Span<float>(y + ((long)(batch.LogitsCount + i) * n), n).CopyTo(batch.HiddenRow(i));
+        }
+
         if (batch.LogitsCount == 0)
         {
             return;

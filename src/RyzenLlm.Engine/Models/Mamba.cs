@@ -103,7 +103,7 @@ public sealed unsafe class Mamba : LanguageModel
             Kernels.RmsNorm(row, _outputNorm, _config.RmsEpsilon, _config.EmbeddingLength, row);
         }
 
-        WriteLogits(batch, _output, _h);
+        WriteOutputs(batch, _output, _h);
     }
 
     /// <inheritdoc/>

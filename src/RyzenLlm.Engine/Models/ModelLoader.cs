@@ -63,7 +63,10 @@ public static class ModelLoader
         ["bitnet-b1.58"] = (file, parts) => new BitNet(file, parts),
         ["bitnet-25"] = (file, parts) => new BitNet(file, parts),
         ["bitnet"] = (file, parts) => new BitNet(file, parts),
+        ["gemma3"] = (file, parts) => new Transformer(file, parts),
+        ["llama"] = (file, parts) => new Transformer(file, parts),
         ["mamba"] = (file, parts) => new Mamba(file, parts),
+        ["qwen3"] = (file, parts) => new Transformer(file, parts),
         ["rwkv6"] = (file, parts) => new Rwkv6(file, parts),
         ["rwkv7"] = (file, parts) => new Rwkv7(file, parts),
     };

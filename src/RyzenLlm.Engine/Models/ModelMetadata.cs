@@ -1,3 +1,4 @@
+using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Engine.Files;
 using RyzenLlm.Kernels.Formats;
 
@@ -40,6 +41,16 @@ public sealed record ModelMetadata(
         return Of(gguf);
     }
 
+    /// <summary>Identifies the weights: 16 hexadecimal digits that differ between any two models, whatever the files are called.</summary>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="ModelFormatException">The file is damaged or of another kind.</exception>
+    public static string FingerprintOf(string path)
+    {
+        var weights = ModelLoader.WeightsOf(path);
+        using TensorFile file = weights.EndsWith(ModelLoader.SafetensorsExtension, StringComparison.OrdinalIgnoreCase) ? SafetensorsFile.Open(weights) : GgufFile.Open(weights);
+        return Convert.ToHexStringLower(ModelFingerprint.Of(file).AsSpan(0, 8));
+    }
+
     internal static ModelMetadata Of(GgufFile file)
     {
         var a = file.Architecture;
@@ -53,7 +64,9 @@ public sealed record ModelMetadata(
             file.Size($"{a}.block_count", 0),
             file.Tensors.Values.Sum(t => t.Elements),
             ModelLoader.IsRecurrent(a),
-            file.TryGetString("tokenizer.chat_template", out var template) ? template : null);
+            file.TryGetString("tokenizer.chat_template", out var template) ? template : null,
+            PoolingOf(file),
+            file.TryGetBool("tokenizer.ggml.add_eos_token", out var closes) && closes && file.TryGetInt32("tokenizer.ggml.eos_token_id", out var eos) ? eos : null);
         return new(
             info,
             ModelLoader.Supported.Contains(a),
@@ -62,6 +75,16 @@ public sealed record ModelMetadata(
             [.. file.Tensors.Values],
             [.. file.Metadata.Select(pair => KeyValuePair.Create(pair.Key, pair.Value.ToString()))]);
     }
+
+    // Values of GGUF's pooling_type: 1 mean, 3 last. The others (first token, ranking) make no vectors here and count as none.
+    private static Pooling? PoolingOf(GgufFile file) =>
+        !file.TryGetInt32($"{file.Architecture}.pooling_type", out var type) ? null
+        : type switch
+        {
+            1 => Pooling.Mean,
+            3 => Pooling.Last,
+            _ => null,
+        };
 
     internal static ModelMetadata Of(SafetensorsFile file, ConfigFile? config)
     {

@@ -80,6 +80,10 @@ internal sealed class RotaryEmbedding
         double PairOfTurns(double turns) => headSize * Math.Log(trained / (turns * 2 * Math.PI)) / (2 * Math.Log(freqBase));
     }
 
+    /// <summary>An embedding of that base, without scaling.</summary>
+    public static RotaryEmbedding Plain(int headSize, double freqBase) =>
+        new(headSize, freqBase, 1, 1, dynamic: false, 1, d => Math.Pow(freqBase, -2.0 * d / headSize));
+
     /// <summary>Writes cosine and sine of every pair at a position. In double: at long positions a float angle has lost its fraction.</summary>
     public unsafe void Write(int position, float* cos, float* sin)
     {

@@ -115,7 +115,7 @@ public sealed unsafe class Rwkv4 : LanguageModel
             Kernels.LayerNorm(At(_h, t), _outNorm, _outNormBias, _config.Epsilon, n, At(_h, t));
         }
 
-        WriteLogits(batch, _head, _h);
+        WriteOutputs(batch, _head, _h);
     }
 
     private protected override void DisposeModel()

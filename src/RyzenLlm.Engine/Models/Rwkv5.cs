@@ -107,7 +107,7 @@ public sealed unsafe class Rwkv5 : LanguageModel
             Kernels.LayerNorm(At(_h, t), _outNorm, _outNormBias, _config.Epsilon, n, At(_h, t));
         }
 
-        WriteLogits(batch, _head, _h);
+        WriteOutputs(batch, _head, _h);
     }
 
     private protected override void DisposeModel()

@@ -119,7 +119,7 @@ public sealed unsafe class Rwkv6 : LanguageModel
             Kernels.LayerNorm(At(_h, t), _outputNorm, _outputNormBias, _config.Epsilon, n, At(_h, t));
         }
 
-        WriteLogits(batch, _output, _h);
+        WriteOutputs(batch, _output, _h);
     }
 
     private protected override void DisposeModel()

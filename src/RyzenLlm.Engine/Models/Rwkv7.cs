@@ -120,7 +120,7 @@ public sealed unsafe class Rwkv7 : LanguageModel
             Kernels.LayerNorm(At(_h, t), _outputNorm, _outputNormBias, _config.Epsilon, n, At(_h, t));
         }
 
-        WriteLogits(batch, _output, _h);
+        WriteOutputs(batch, _output, _h);
     }
 
     private protected override void DisposeModel()

@@ -22,37 +22,10 @@ internal readonly record struct Candidate(int Id, float Key) : IComparable<Candi
     public static int Select(ReadOnlySpan<float> keys, Span<Candidate> heap)
     {
         var count = 0;
-        var id = 0;
-        for (; id < keys.Length && count < heap.Length; id++)
+        var least = heap.IsEmpty ? float.PositiveInfinity : float.NegativeInfinity;
+        for (var id = 0; id < keys.Length;)
         {
-            if (keys[id] > float.NegativeInfinity)
-            {
-                heap[count++] = new(id, keys[id]);
-            }
-        }
-
-        if (count == heap.Length && count > 0)
-        {
-            for (var parent = (count / 2) - 1; parent >= 0; parent--)
-            {
-                SiftDown(heap, parent);
-            }
-
-            Scan(keys, id, heap);
-        }
-
-        var selected = heap[..count];
-        selected.Sort();
-        return count;
-    }
-
-    // Ids come in ascending order, so one that only equals the worst key ranks behind it: strictly greater keys alone replace the root.
-    private static void Scan(ReadOnlySpan<float> keys, int id, Span<Candidate> heap)
-    {
-        while (id < keys.Length)
-        {
-            if (keys.Length - id >= Vector<float>.Count
-                && !Vector.GreaterThanAny(new Vector<float>(keys[id..]), new Vector<float>(heap[0].Key)))
+            if (keys.Length - id >= Vector<float>.Count && !Vector.GreaterThanAny(new Vector<float>(keys[id..]), new Vector<float>(least)))
             {
                 id += Vector<float>.Count;
                 continue;
@@ -60,13 +33,37 @@ internal readonly record struct Candidate(int Id, float Key) : IComparable<Candi
 
             for (var end = Math.Min(keys.Length, id + Vector<float>.Count); id < end; id++)
             {
-                if (keys[id] > heap[0].Key)
+                if (keys[id] > least)
                 {
-                    heap[0] = new(id, keys[id]);
-                    SiftDown(heap, 0);
+                    least = Take(new(id, keys[id]), heap, ref count);
                 }
             }
         }
+
+        var selected = heap[..count];
+        selected.Sort();
+        return count;
+    }
+
+    // What a key must exceed from now on. Ids come in ascending order, so one that only equals the worst key ranks behind it: strictly greater keys alone
+    // replace the root.
+    private static float Take(Candidate candidate, Span<Candidate> heap, ref int count)
+    {
+        if (count < heap.Length)
+        {
+            heap[count++] = candidate;
+            for (var parent = (count / 2) - 1; count == heap.Length && parent >= 0; parent--)
+            {
+                SiftDown(heap, parent);
+            }
+        }
+        else
+        {
+            heap[0] = candidate;
+            SiftDown(heap, 0);
+        }
+
+        return count < heap.Length ? float.NegativeInfinity : heap[0].Key;
     }
 
     private static void SiftDown(Span<Candidate> heap, int parent)

@@ -17,9 +17,22 @@ internal sealed class RequestTrace
 
     /// <summary>A request that was accepted; the span continues the caller's trace.</summary>
     public RequestTrace(ModelInfo model, GenerationRequest request)
+        : this(model, request.Template is { Name: not "plain" } || (request.Template is null && model.ChatTemplate is not null) || request.Turns.Count > 1 ? "chat" : "text_completion")
+    {
+        var sampling = request.Sampling;
+        _span?.SetTag("gen_ai.request.max_tokens", request.MaxTokens)
+            .SetTag("gen_ai.request.temperature", (double)sampling.Temperature)
+            .SetTag("gen_ai.request.top_p", (double)sampling.TopP)
+            .SetTag("gen_ai.request.top_k", (double)sampling.TopK)
+            .SetTag("gen_ai.request.seed", (long)sampling.Seed)
+            .SetTag("gen_ai.output.type", request.Constraint is null ? "text" : "json");
+    }
+
+    /// <summary>A request that was accepted, by its operation alone.</summary>
+    public RequestTrace(ModelInfo model, string operation)
     {
         _model = model;
-        _operation = request.Template is { Name: not "plain" } || (request.Template is null && model.ChatTemplate is not null) || request.Turns.Count > 1 ? "chat" : "text_completion";
+        _operation = operation;
         _began = Stopwatch.GetTimestamp();
         Instruments.Pending.Add(1, new KeyValuePair<string, object?>(Instruments.RequestModel, model.Name));
         if (!Instruments.Activities.HasListeners())
@@ -31,16 +44,17 @@ internal sealed class RequestTrace
         var caller = Activity.Current;
         _span = Instruments.Activities.StartActivity($"{_operation} {model.Name}", ActivityKind.Internal);
         Activity.Current = caller;
-        var sampling = request.Sampling;
         _span?.SetTag(Instruments.OperationName, _operation)
             .SetTag(Instruments.Provider, Instruments.ProviderName)
-            .SetTag(Instruments.RequestModel, model.Name)
-            .SetTag("gen_ai.request.max_tokens", request.MaxTokens)
-            .SetTag("gen_ai.request.temperature", (double)sampling.Temperature)
-            .SetTag("gen_ai.request.top_p", (double)sampling.TopP)
-            .SetTag("gen_ai.request.top_k", (double)sampling.TopK)
-            .SetTag("gen_ai.request.seed", (long)sampling.Seed)
-            .SetTag("gen_ai.output.type", request.Constraint is null ? "text" : "json");
+            .SetTag(Instruments.RequestModel, model.Name);
+    }
+
+    /// <summary>An embedding request was answered.</summary>
+    public void Complete(int tokens)
+    {
+        Count(tokens, "input", End(Stopwatch.GetElapsedTime(_began), null));
+        _span?.SetTag("gen_ai.usage.input_tokens", tokens);
+        _span?.Dispose();
     }
 
     /// <summary>The request was answered; deadline and cancellation are answers too.</summary>

@@ -9,25 +9,28 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
     /// <summary>Pre-tokenisers that split by the rules of Llama-3 and keep a word that is a token whole.</summary>
     private static readonly string[] Llama3Names = ["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e"];
 
+    /// <summary>Pre-tokenisers that split by the rules of Qwen2.</summary>
+    private static readonly string[] Qwen2Names = ["qwen2"];
+
     /// <summary>Pre-tokenisers that split by the rules of GPT-2.</summary>
     private static readonly string[] Gpt2Names = ["gpt-2", "mpt", "olmo", "default"];
 
     private readonly ByteStringIndex _symbols;
     private readonly int[] _byteSymbols = new int[256];
     private readonly Dictionary<SymbolPair, Join> _joins;
-    private readonly bool _llama3;
+    private readonly Rules _rules;
 
     /// <summary>Builds the tables.</summary>
     /// <param name="vocabulary">A checked vocabulary.</param>
     public BytePairTokenizer(TokenizerVocabulary vocabulary)
-        : this(vocabulary, UsesLlama3Rules(vocabulary))
+        : this(vocabulary, RulesOf(vocabulary))
     {
     }
 
-    private BytePairTokenizer(TokenizerVocabulary vocabulary, bool llama3)
-        : base(vocabulary, DecodeTokens(vocabulary, out var symbols), addsBos: llama3)
+    private BytePairTokenizer(TokenizerVocabulary vocabulary, Rules rules)
+        : base(vocabulary, DecodeTokens(vocabulary, out var symbols), addsBos: rules == Rules.Llama3)
     {
-        _llama3 = llama3;
+        _rules = rules;
         _symbols = symbols;
 
         // Symbols of merges are interned among the tokens; one that is no token gets a number after the last id. It may be a step
@@ -48,9 +51,14 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
         Span<Piece> scratch = stackalloc Piece[PairMerger.ShortWord];
         for (int start = 0, end; start < text.Length; start = end)
         {
-            end = _llama3 ? WordSplitter.NextLlama3(text, start) : WordSplitter.NextGpt2(text, start);
+            end = _rules switch
+            {
+                Rules.Llama3 => WordSplitter.NextLlama3(text, start),
+                Rules.Qwen2 => WordSplitter.NextQwen2(text, start),
+                _ => WordSplitter.NextGpt2(text, start),
+            };
             var word = text[start..end];
-            if (_llama3 && _symbols.Find(word) is >= 0 and var id && id < VocabularySize)
+            if (_rules == Rules.Llama3 && _symbols.Find(word) is >= 0 and var id && id < VocabularySize)
             {
                 ids.Add(id);
             }
@@ -94,18 +102,19 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
         }
     }
 
-    private static bool UsesLlama3Rules(TokenizerVocabulary vocabulary)
+    private static Rules RulesOf(TokenizerVocabulary vocabulary)
     {
         if (vocabulary.Pre is null or "default")
         {
             // The published BitNet b1.58 2B4T file has Llama-3's vocabulary and does not name the pre-tokeniser.
-            return vocabulary.Architecture.StartsWith("bitnet", StringComparison.Ordinal);
+            return vocabulary.Architecture.StartsWith("bitnet", StringComparison.Ordinal) ? Rules.Llama3 : Rules.Gpt2;
         }
 
-        return Llama3Names.Contains(vocabulary.Pre) || (Gpt2Names.Contains(vocabulary.Pre)
-            ? false
+        return Llama3Names.Contains(vocabulary.Pre) ? Rules.Llama3
+            : Qwen2Names.Contains(vocabulary.Pre) ? Rules.Qwen2
+            : Gpt2Names.Contains(vocabulary.Pre) ? Rules.Gpt2
             : throw vocabulary.Error(
-                $"tokenizer.ggml.pre to be one of {string.Join(", ", Llama3Names.Concat(Gpt2Names))}", $"'{vocabulary.Pre}'"));
+                $"tokenizer.ggml.pre to be one of {string.Join(", ", Llama3Names.Concat(Qwen2Names).Concat(Gpt2Names))}", $"'{vocabulary.Pre}'");
     }
 
     private static ByteStrings DecodeTokens(TokenizerVocabulary vocabulary, out ByteStringIndex symbols)
@@ -197,5 +206,13 @@ internal sealed class BytePairTokenizer : VocabularyTokenizer
             (rank, symbol) = join;
             return found;
         }
+    }
+
+    /// <summary>How text is split into words.</summary>
+    private enum Rules
+    {
+        Gpt2,
+        Llama3,
+        Qwen2,
     }
 }

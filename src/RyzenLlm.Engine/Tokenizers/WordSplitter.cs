@@ -43,7 +43,12 @@ internal static class WordSplitter
     /// <c>(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+</c>,
     /// each letter in ASCII only.
     /// </remarks>
-    public static int NextLlama3(ReadOnlySpan<byte> text, int start)
+    public static int NextLlama3(ReadOnlySpan<byte> text, int start) => NextLlama3(text, start, digits: 3);
+
+    /// <summary>End of the word at <paramref name="start"/> by the rules of Qwen2 and Qwen3: those of Llama-3, every digit a word of its own.</summary>
+    public static int NextQwen2(ReadOnlySpan<byte> text, int start) => NextLlama3(text, start, digits: 1);
+
+    private static int NextLlama3(ReadOnlySpan<byte> text, int start, int digits)
     {
         if (Contraction(text[start..], ignoreCase: true) is > 0 and var contraction)
         {
@@ -53,7 +58,7 @@ internal static class WordSplitter
         var kind = At(text, start, out var size);
         if (kind == Kind.Number)
         {
-            return RunEnd(text, start, Kind.Number, 3);
+            return RunEnd(text, start, Kind.Number, digits);
         }
 
         var letters = kind == Kind.Letter || text[start] is (byte)'\r' or (byte)'\n' ? start : start + size;

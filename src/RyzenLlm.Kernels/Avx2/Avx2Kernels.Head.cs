@@ -8,15 +8,22 @@ namespace RyzenLlm.Kernels;
 // Scores from an int8 copy of the output head: codes sign-extended to 16 bits, vpmaddwd into 32-bit lanes, one stream.
 internal unsafe partial class Avx2Kernels
 {
-    internal override void DotInt8(sbyte* q, int stride, int rows, short* x, int tokens, float* scores)
+    internal override void ScorePanel(sbyte* panel, int columns, short* x, long ldx, int tokens, float* scores)
     {
-        if (tokens == 1)
+        new Span<float>(scores, tokens * ScoreRows).Clear();
+        for (var first = 0; first < columns; first += ScoreColumns, panel += ScoreRows * ScoreColumns)
         {
-            DotCodes(q, stride, rows, x, scores);
-        }
-        else
-        {
-            DotCodes4(q, stride, rows, x, x + stride, x + (Math.Min(2, tokens - 1) * (long)stride), x + ((tokens - 1L) * stride), scores);
+            var pairs = Math.Min(ScoreColumns, columns - first) / 2;
+            var t = 0;
+            for (; t <= tokens - 2; t += 2)
+            {
+                ScoreTile2(panel, pairs, x + first + (t * ldx), ldx, scores + (t * ScoreRows));
+            }
+
+            if (t < tokens)
+            {
+                ScoreTile1(panel, pairs, x + first + (t * ldx), scores + (t * ScoreRows));
+            }
         }
     }
 
@@ -109,43 +116,58 @@ internal unsafe partial class Avx2Kernels
         }
     }
 
+    /// <summary>32 rows and a token over up to 512 columns, added to scores.</summary>
     [MethodImpl(Hot)]
-    private static void DotCodes(sbyte* q, int stride, int rows, short* x, float* scores)
+    private static void ScoreTile1(sbyte* q, int pairs, short* x, float* scores)
     {
-        for (var r = 0; r < rows; r++, q += stride)
+        Vector256<int> a = default, b = default, c = default, d = default;
+        for (var end = x + (2 * pairs); x < end; x += 2, q += 2 * ScoreRows)
         {
-            Vector256<int> a = default, b = default;
-            for (var k = 0; k < stride; k += 32)
-            {
-                Sse.PrefetchNonTemporal(q + k + 4096);
-                a += Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(Vector128.Load(q + k)), Vector256.Load(x + k));
-                b += Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(Vector128.Load(q + k + 16)), Vector256.Load(x + k + 16));
-            }
-
-            // Lanes of both may not be added as integers: each alone is below 2^31.
-            var s = Vector256.ConvertToSingle(a) + Vector256.ConvertToSingle(b);
-            scores[4 * r] = SumLanes(s, s, s, s).ToScalar();
+            Sse.Prefetch0(q + 4096);
+            var v = Vector256.Create(*(int*)x).AsInt16();
+            a += Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(Vector128.Load(q)), v);
+            b += Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(Vector128.Load(q + 16)), v);
+            c += Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(Vector128.Load(q + 32)), v);
+            d += Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(Vector128.Load(q + 48)), v);
         }
+
+        AddScores(a, b, c, d, scores);
     }
 
-    /// <summary>Two to four tokens; missing ones repeat the last and their scores mean nothing.</summary>
+    /// <summary>The same for two tokens.</summary>
     [MethodImpl(Hot)]
-    private static void DotCodes4(sbyte* q, int stride, int rows, short* x0, short* x1, short* x2, short* x3, float* scores)
+    private static void ScoreTile2(sbyte* q, int pairs, short* x, long ldx, float* scores)
     {
-        for (var r = 0; r < rows; r++, q += stride)
+        Vector256<int> a0 = default, b0 = default, c0 = default, d0 = default, a1 = default, b1 = default, c1 = default, d1 = default;
+        for (var end = x + (2 * pairs); x < end; x += 2, q += 2 * ScoreRows)
         {
-            Vector256<int> a = default, b = default, c = default, d = default;
-            for (var k = 0; k < stride; k += 16)
-            {
-                Sse.PrefetchNonTemporal(q + k + 4096);
-                var v = Avx2.ConvertToVector256Int16(Vector128.Load(q + k));
-                a += Avx2.MultiplyAddAdjacent(v, Vector256.Load(x0 + k));
-                b += Avx2.MultiplyAddAdjacent(v, Vector256.Load(x1 + k));
-                c += Avx2.MultiplyAddAdjacent(v, Vector256.Load(x2 + k));
-                d += Avx2.MultiplyAddAdjacent(v, Vector256.Load(x3 + k));
-            }
-
-            SumLanes(Vector256.ConvertToSingle(a), Vector256.ConvertToSingle(b), Vector256.ConvertToSingle(c), Vector256.ConvertToSingle(d)).Store(scores + (4 * r));
+            Sse.Prefetch0(q + 4096);
+            var v0 = Vector256.Create(*(int*)x).AsInt16();
+            var v1 = Vector256.Create(*(int*)(x + ldx)).AsInt16();
+            MultiplyPair(ref a0, ref a1, q, v0, v1);
+            MultiplyPair(ref b0, ref b1, q + 16, v0, v1);
+            MultiplyPair(ref c0, ref c1, q + 32, v0, v1);
+            MultiplyPair(ref d0, ref d1, q + 48, v0, v1);
         }
+
+        AddScores(a0, b0, c0, d0, scores);
+        AddScores(a1, b1, c1, d1, scores + ScoreRows);
+    }
+
+    [MethodImpl(Inline)]
+    private static void MultiplyPair(ref Vector256<int> a0, ref Vector256<int> a1, sbyte* q, Vector256<short> v0, Vector256<short> v1)
+    {
+        var w = Avx2.ConvertToVector256Int16(Vector128.Load(q));
+        a0 += Avx2.MultiplyAddAdjacent(w, v0);
+        a1 += Avx2.MultiplyAddAdjacent(w, v1);
+    }
+
+    [MethodImpl(Inline)]
+    private static void AddScores(Vector256<int> a, Vector256<int> b, Vector256<int> c, Vector256<int> d, float* scores)
+    {
+        (Vector256.Load(scores) + Vector256.ConvertToSingle(a)).Store(scores);
+        (Vector256.Load(scores + 8) + Vector256.ConvertToSingle(b)).Store(scores + 8);
+        (Vector256.Load(scores + 16) + Vector256.ConvertToSingle(c)).Store(scores + 16);
+        (Vector256.Load(scores + 24) + Vector256.ConvertToSingle(d)).Store(scores + 24);
     }
 }

@@ -80,213 +80,201 @@ internal sealed unsafe partial class Avx512Kernels
     {
         public static int Stride => TLayout.Stride;
 
-        public static int Take(int left) => left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        public static int Tokens => TernaryRows.Tokens;
 
-        public static void Dot(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int tokens, int* dots)
+        public static int Dot(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int tokens, int* dots) => tokens switch
         {
-            switch (tokens)
-            {
-                case 1:
-                    DotRows<TLayout>(w, rowBytes, rows, runs, x, dots);
-                    break;
-                case 2:
-                    DotRows2<TLayout>(w, rowBytes, rows, runs, x, ldx, dots);
-                    break;
-                case 4:
-                    DotRows4<TLayout>(w, rowBytes, rows, runs, x, ldx, dots);
-                    break;
-                default:
-                    DotRows8<TLayout>(w, rowBytes, rows, runs, x, ldx, dots);
-                    break;
-            }
-        }
+            1 => DotRows<TLayout>(w, rowBytes, rows, runs, x, dots),
+            2 => DotRows<TLayout, Two>(w, rowBytes, rows, runs, x, ldx, dots),
+            3 => DotRows<TLayout, Three>(w, rowBytes, rows, runs, x, ldx, dots),
+            4 => DotRows<TLayout, Four>(w, rowBytes, rows, runs, x, ldx, dots),
+            5 => DotRows<TLayout, Five>(w, rowBytes, rows, runs, x, ldx, dots),
+            6 => DotRows<TLayout, Six>(w, rowBytes, rows, runs, x, ldx, dots),
+            7 => DotRows<TLayout, Seven>(w, rowBytes, rows, runs, x, ldx, dots),
+            _ => DotRows<TLayout, Eight>(w, rowBytes, rows, runs, x, ldx, dots),
+        };
     }
 
-    /// <summary>One token: dots[8 r] = sum of digits times x of row r, dots[8 r + 1] = 0 if its scales are equal. Memory-bound: one sequential stream, prefetched.</summary>
+    /// <summary>
+    /// One token, four rows at a time, which share its loads and the sum across lanes. Digits in bits 3-2 are left there, as 0, 4 or 8, and so are those
+    /// of bits 7-6 after one shift for two fields. A pair of them is at most 2 * 8 * 127 = 2032, at least 2 * 8 * -128 = -2048: a lane takes 16
+    /// (32512, -32768), one per run; with a quarter of two such lanes the plain fields then make 64 steps.
+    /// </summary>
     [MethodImpl(Hot)]
-    private static void DotRows<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, int* dots)
+    private static int DotRows<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, int* dots)
         where TLayout : struct, ITernaryLayout
     {
-        for (var r = 0; r < rows; r++)
+        var differences = 0;
+        for (var r = 0; r < rows; r += 4)
         {
-            var p = w + (r * rowBytes);
-            var q = x;
-            var sum = Vector512<int>.Zero;
-            var differences = 0;
-            var scale = TLayout.Stride == 64 ? 0 : *(ushort*)(p + 64);
-            for (var run = 0; run < runs;)
-            {
-                // Two steps per run and accumulator.
-                var stop = Math.Min(runs, run + (StepsPerLane / 2));
-                var even = Vector512<short>.Zero;
-                var odd = Vector512<short>.Zero;
-                for (; run < stop; run++, p += TLayout.Stride, q += 256)
-                {
-                    Sse.PrefetchNonTemporal(p + 4096);
-                    if (TLayout.Stride != 64)
-                    {
-                        differences |= *(ushort*)(p + 64) ^ scale;
-                    }
-
-                    var v = Vector512.Load(p);
-                    even += Avx512BW.MultiplyAddAdjacent(TLayout.Field(v, 0), Vector512.Load(q));
-                    odd += Avx512BW.MultiplyAddAdjacent(TLayout.Field(v, 1), Vector512.Load(q + 64));
-                    even += Avx512BW.MultiplyAddAdjacent(TLayout.Field(v, 2), Vector512.Load(q + 128));
-                    odd += Avx512BW.MultiplyAddAdjacent(TLayout.Field(v, 3), Vector512.Load(q + 192));
-                }
-
-                sum += Widen(even) + Widen(odd);
-            }
-
-            dots[r * TernaryRows.Tokens] = SumLanes(sum, sum, sum, sum).ToScalar();
-            dots[(r * TernaryRows.Tokens) + 1] = differences;
-        }
-    }
-
-    /// <summary>Two tokens, one row at a time.</summary>
-    [MethodImpl(Hot)]
-    private static void DotRows2<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int* dots)
-        where TLayout : struct, ITernaryLayout
-    {
-        for (var r = 0; r < rows; r++)
-        {
-            var p = w + (r * rowBytes);
-            var q = x;
-            var sum0 = Vector512<int>.Zero;
-            var sum1 = Vector512<int>.Zero;
-            for (var run = 0; run < runs;)
-            {
-                var stop = Math.Min(runs, run + (StepsPerLane / 4));
-                var a0 = Vector512<short>.Zero;
-                var a1 = Vector512<short>.Zero;
-                for (; run < stop; run++, p += TLayout.Stride, q += 256)
-                {
-                    Sse.PrefetchNonTemporal(p + 4096);
-                    var v = Vector512.Load(p);
-                    Step(ref a0, ref a1, TLayout.Field(v, 0), q, ldx);
-                    Step(ref a0, ref a1, TLayout.Field(v, 1), q + 64, ldx);
-                    Step(ref a0, ref a1, TLayout.Field(v, 2), q + 128, ldx);
-                    Step(ref a0, ref a1, TLayout.Field(v, 3), q + 192, ldx);
-                }
-
-                sum0 += Widen(a0);
-                sum1 += Widen(a1);
-            }
-
-            Vector128.Store(SumLanes(sum0, sum1, sum0, sum1), dots + (r * TernaryRows.Tokens));
-        }
-    }
-
-    /// <summary>Four tokens, two rows at a time: 8 products for 4 loads of activations, where one row would wait for its loads.</summary>
-    [MethodImpl(Hot)]
-    private static void DotRows4<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int* dots)
-        where TLayout : struct, ITernaryLayout
-    {
-        for (var r = 0; r < rows; r += 2)
-        {
-            // An odd last row is computed twice.
-            var p = w + (r * rowBytes);
-            var second = r + 1 < rows ? rowBytes : 0;
-            var q = x;
-            var sumA = Vector128<int>.Zero;
-            var sumB = Vector128<int>.Zero;
+            // Rows behind the last repeat it.
+            var p0 = w + (r * rowBytes);
+            var p1 = r + 1 < rows ? p0 + rowBytes : p0;
+            var p2 = r + 2 < rows ? p1 + rowBytes : p1;
+            var p3 = r + 3 < rows ? p2 + rowBytes : p2;
+            var ahead = p0 + (4 * rowBytes) + PrefetchDistance;
+            var (s0, s1, s2, s3) = (Vector512<int>.Zero, Vector512<int>.Zero, Vector512<int>.Zero, Vector512<int>.Zero);
+            var z = x + (64 * TLayout.Fields.First);
+            var at = 0L;
             for (var run = 0; run < runs;)
             {
                 var stop = Math.Min(runs, run + (StepsPerLane / 4));
                 Vector512<short> a0 = default, a1 = default, a2 = default, a3 = default;
                 Vector512<short> b0 = default, b1 = default, b2 = default, b3 = default;
-                for (; run < stop; run++, p += TLayout.Stride, q += 256)
+                Vector512<short> c0 = default, c1 = default, c2 = default, c3 = default;
+                for (; run < stop; run++, at += TLayout.Stride, ahead += 4 * TLayout.Stride, z += 256)
                 {
-                    Sse.Prefetch0(p + 4096);
-                    Sse.Prefetch0(p + second + 4096);
-                    var v = Vector512.Load(p);
-                    var u = Vector512.Load(p + second);
-                    var z = q + (64 * TLayout.Fields.First);
-                    for (var f = 0; f < 4; f++, z += 64 * TLayout.Fields.Step)
+                    Sse.Prefetch0(ahead);
+                    Sse.Prefetch0(ahead + 64);
+                    Sse.Prefetch0(ahead + 128);
+                    Sse.Prefetch0(ahead + 192);
+                    if (TLayout.Stride != 64)
                     {
-                        var w0 = Digits(v, 0);
-                        var w1 = Digits(u, 0);
-                        v = (v.AsUInt16() >>> 2).AsByte();
-                        u = (u.AsUInt16() >>> 2).AsByte();
-                        Step2(ref a0, ref b0, w0, w1, z);
-                        Step2(ref a1, ref b1, w0, w1, z + ldx);
-                        Step2(ref a2, ref b2, w0, w1, z + (2 * ldx));
-                        Step2(ref a3, ref b3, w0, w1, z + (3 * ldx));
+                        differences |= *(ushort*)(p0 + at + 64) ^ *(ushort*)(p0 + 64);
+                        differences |= *(ushort*)(p1 + at + 64) ^ *(ushort*)(p1 + 64);
+                        differences |= *(ushort*)(p2 + at + 64) ^ *(ushort*)(p2 + 64);
+                        differences |= *(ushort*)(p3 + at + 64) ^ *(ushort*)(p3 + 64);
                     }
+
+                    var q0 = Vector512.Load(z);
+                    var q1 = Vector512.Load(z + (64 * TLayout.Fields.Step));
+                    var q2 = Vector512.Load(z + (128 * TLayout.Fields.Step));
+                    var q3 = Vector512.Load(z + (192 * TLayout.Fields.Step));
+                    Run(ref a0, ref b0, ref c0, Vector512.Load(p0 + at), q0, q1, q2, q3);
+                    Run(ref a1, ref b1, ref c1, Vector512.Load(p1 + at), q0, q1, q2, q3);
+                    Run(ref a2, ref b2, ref c2, Vector512.Load(p2 + at), q0, q1, q2, q3);
+                    Run(ref a3, ref b3, ref c3, Vector512.Load(p3 + at), q0, q1, q2, q3);
                 }
 
-                sumA += SumLanes(Widen(a0), Widen(a1), Widen(a2), Widen(a3));
-                sumB += SumLanes(Widen(b0), Widen(b1), Widen(b2), Widen(b3));
+                s0 += Widen(a0 + (b0 >> 2) + (c0 >> 2));
+                s1 += Widen(a1 + (b1 >> 2) + (c1 >> 2));
+                s2 += Widen(a2 + (b2 >> 2) + (c2 >> 2));
+                s3 += Widen(a3 + (b3 >> 2) + (c3 >> 2));
             }
 
-            Vector128.Store(sumA, dots + (r * TernaryRows.Tokens));
-            if (second != 0)
-            {
-                Vector128.Store(sumB, dots + ((r + 1) * TernaryRows.Tokens));
-            }
+            SumLanes(s0, s1, s2, s3).Store(dots + r);
         }
+
+        return differences;
     }
 
-    /// <summary>Eight tokens, two rows at a time: 16 accumulators, shift and mask of a weight shared by eight products.</summary>
-    [MethodImpl(Hot)]
-    private static void DotRows8<TLayout>(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int* dots)
-        where TLayout : struct, ITernaryLayout
+    /// <summary>256 weights of one row and token: a takes the fields in bits 1-0 and 5-4, b and c four times those in bits 3-2 and 7-6.</summary>
+    [MethodImpl(Inline)]
+    private static void Run(
+        ref Vector512<short> a, ref Vector512<short> b, ref Vector512<short> c, Vector512<byte> v, Vector512<sbyte> q0, Vector512<sbyte> q1, Vector512<sbyte> q2, Vector512<sbyte> q3)
     {
+        var high = (v.AsUInt16() >>> 4).AsByte();
+        a += Avx512BW.MultiplyAddAdjacent(v & Vector512.Create((byte)3), q0);
+        b += Avx512BW.MultiplyAddAdjacent(v & Vector512.Create((byte)12), q1);
+        a += Avx512BW.MultiplyAddAdjacent(high & Vector512.Create((byte)3), q2);
+        c += Avx512BW.MultiplyAddAdjacent(high & Vector512.Create((byte)12), q3);
+    }
+
+    /// <summary>
+    /// Two to eight tokens, two rows at a time: a load of activations serves two products, shift and mask of a weight all tokens.
+    /// </summary>
+    [MethodImpl(Hot)]
+    private static int DotRows<TLayout, TCount>(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int* dots)
+        where TLayout : struct, ITernaryLayout
+        where TCount : struct, ICount
+    {
+        var differences = 0;
         for (var r = 0; r < rows; r += 2)
         {
             // An odd last row is computed twice.
             var p = w + (r * rowBytes);
             var second = r + 1 < rows ? rowBytes : 0;
-            var q = x;
-            var lowA = Vector128<int>.Zero;
-            var highA = Vector128<int>.Zero;
-            var lowB = Vector128<int>.Zero;
-            var highB = Vector128<int>.Zero;
+            var scale = p + 64;
+            var ahead = p + (2 * rowBytes) + PrefetchDistance;
+            var q = x + (64 * TLayout.Fields.First);
+            Vector128<int> sum01 = default, sum23 = default, sum45 = default, sum67 = default;
             for (var run = 0; run < runs;)
             {
                 var stop = Math.Min(runs, run + (StepsPerLane / 4));
                 Vector512<short> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
                 Vector512<short> b0 = default, b1 = default, b2 = default, b3 = default, b4 = default, b5 = default, b6 = default, b7 = default;
-                for (; run < stop; run++, p += TLayout.Stride, q += 256)
+                for (; run < stop; run++, p += TLayout.Stride, q += 256, ahead += 2 * TLayout.Stride)
                 {
-                    Sse.Prefetch0(p + 4096);
-                    Sse.Prefetch0(p + second + 4096);
+                    Sse.Prefetch0(ahead);
+                    Sse.Prefetch0(ahead + 64);
+                    if (TLayout.Stride != 64)
+                    {
+                        differences |= *(ushort*)(p + 64) ^ *(ushort*)scale;
+                        differences |= *(ushort*)(p + second + 64) ^ *(ushort*)(scale + second);
+                    }
+
                     var v = Vector512.Load(p);
                     var u = Vector512.Load(p + second);
-                    var l2 = 2 * ldx;
-                    var l3 = 3 * ldx;
-                    var z = q + (64 * TLayout.Fields.First);
+                    var z = q;
                     for (var f = 0; f < 4; f++, z += 64 * TLayout.Fields.Step)
                     {
-                        var w0 = Digits(v, 0);
-                        var w1 = Digits(u, 0);
+                        var w0 = v & Vector512.Create((byte)3);
+                        var w1 = u & Vector512.Create((byte)3);
                         v = (v.AsUInt16() >>> 2).AsByte();
                         u = (u.AsUInt16() >>> 2).AsByte();
-                        var q4 = z + (4 * ldx);
-                        Step2(ref a0, ref b0, w0, w1, z);
-                        Step2(ref a1, ref b1, w0, w1, z + ldx);
-                        Step2(ref a2, ref b2, w0, w1, z + l2);
-                        Step2(ref a3, ref b3, w0, w1, z + l3);
-                        Step2(ref a4, ref b4, w0, w1, q4);
-                        Step2(ref a5, ref b5, w0, w1, q4 + ldx);
-                        Step2(ref a6, ref b6, w0, w1, q4 + l2);
-                        Step2(ref a7, ref b7, w0, w1, q4 + l3);
+                        var z4 = z + (4 * ldx);
+                        Step<TCount>(0, ref a0, ref b0, w0, w1, z);
+                        Step<TCount>(1, ref a1, ref b1, w0, w1, z + ldx);
+                        Step<TCount>(2, ref a2, ref b2, w0, w1, z + (2 * ldx));
+                        Step<TCount>(3, ref a3, ref b3, w0, w1, z + (3 * ldx));
+                        Step<TCount>(4, ref a4, ref b4, w0, w1, z4);
+                        Step<TCount>(5, ref a5, ref b5, w0, w1, z4 + ldx);
+                        Step<TCount>(6, ref a6, ref b6, w0, w1, z4 + (2 * ldx));
+                        Step<TCount>(7, ref a7, ref b7, w0, w1, z4 + (3 * ldx));
                     }
                 }
 
-                lowA += SumLanes(Widen(a0), Widen(a1), Widen(a2), Widen(a3));
-                highA += SumLanes(Widen(a4), Widen(a5), Widen(a6), Widen(a7));
-                lowB += SumLanes(Widen(b0), Widen(b1), Widen(b2), Widen(b3));
-                highB += SumLanes(Widen(b4), Widen(b5), Widen(b6), Widen(b7));
+                AddPairs<TCount>(0, ref sum01, a0, b0, a1, b1);
+                AddPairs<TCount>(2, ref sum23, a2, b2, a3, b3);
+                AddPairs<TCount>(4, ref sum45, a4, b4, a5, b5);
+                AddPairs<TCount>(6, ref sum67, a6, b6, a7, b7);
             }
 
-            Vector128.Store(lowA, dots + (r * TernaryRows.Tokens));
-            Vector128.Store(highA, dots + (r * TernaryRows.Tokens) + 4);
-            if (second != 0)
-            {
-                Vector128.Store(lowB, dots + ((r + 1) * TernaryRows.Tokens));
-                Vector128.Store(highB, dots + ((r + 1) * TernaryRows.Tokens) + 4);
-            }
+            StorePairs<TCount>(0, sum01, dots + r);
+            StorePairs<TCount>(2, sum23, dots + r);
+            StorePairs<TCount>(4, sum45, dots + r);
+            StorePairs<TCount>(6, sum67, dots + r);
+        }
+
+        return differences;
+    }
+
+    /// <summary>Token <paramref name="t"/> with 64 digits of two rows, if there is such a token.</summary>
+    [MethodImpl(Inline)]
+    private static void Step<TCount>(int t, ref Vector512<short> a, ref Vector512<short> b, Vector512<byte> w0, Vector512<byte> w1, sbyte* x)
+        where TCount : struct, ICount
+    {
+        if (t < TCount.Value)
+        {
+            var v = Vector512.Load(x);
+            a += Avx512BW.MultiplyAddAdjacent(w0, v);
+            b += Avx512BW.MultiplyAddAdjacent(w1, v);
+        }
+    }
+
+    /// <summary>Adds the sums of two rows for token t, then for the next.</summary>
+    [MethodImpl(Inline)]
+    private static void AddPairs<TCount>(int t, ref Vector128<int> sums, Vector512<short> a, Vector512<short> b, Vector512<short> nextA, Vector512<short> nextB)
+        where TCount : struct, ICount
+    {
+        if (t < TCount.Value)
+        {
+            sums += SumLanes(Widen(a), Widen(b), Widen(nextA), Widen(nextB));
+        }
+    }
+
+    [MethodImpl(Inline)]
+    private static void StorePairs<TCount>(int t, Vector128<int> sums, int* dots)
+        where TCount : struct, ICount
+    {
+        if (t < TCount.Value)
+        {
+            sums.GetLower().Store(dots + (t * TernaryRows.Band));
+        }
+
+        if (t + 1 < TCount.Value)
+        {
+            sums.GetUpper().Store(dots + ((t + 1) * TernaryRows.Band));
         }
     }
 
@@ -294,21 +282,6 @@ internal sealed unsafe partial class Avx512Kernels
     [MethodImpl(Inline)]
     private static Vector512<byte> Digits(Vector512<byte> v, int shift) =>
         (shift == 0 ? v : (v.AsUInt16() >>> shift).AsByte()) & Vector512.Create((byte)3);
-
-    [MethodImpl(Inline)]
-    private static void Step(ref Vector512<short> a, ref Vector512<short> b, Vector512<byte> w, sbyte* x, long ldx)
-    {
-        a += Avx512BW.MultiplyAddAdjacent(w, Vector512.Load(x));
-        b += Avx512BW.MultiplyAddAdjacent(w, Vector512.Load(x + ldx));
-    }
-
-    [MethodImpl(Inline)]
-    private static void Step2(ref Vector512<short> a, ref Vector512<short> b, Vector512<byte> w0, Vector512<byte> w1, sbyte* x)
-    {
-        var v = Vector512.Load(x);
-        a += Avx512BW.MultiplyAddAdjacent(w0, v);
-        b += Avx512BW.MultiplyAddAdjacent(w1, v);
-    }
 
     [MethodImpl(Inline)]
     private static Vector512<int> Widen(Vector512<short> a) => Avx512BW.MultiplyAddAdjacent(a, Vector512<short>.One);

@@ -11,22 +11,61 @@ internal unsafe interface ITernaryDots
     /// <summary>Bytes from one run of 256 weights to the next: 64 (I2_S) or 66 (TQ2_0).</summary>
     static abstract int Stride { get; }
 
-    /// <summary>Tokens that the next call takes, of <paramref name="left"/>; at most <see cref="TernaryRows.Tokens"/>.</summary>
-    static abstract int Take(int left);
+    /// <summary>Most tokens of one call, <see cref="TernaryRows.Tokens"/> or fewer.</summary>
+    static abstract int Tokens { get; }
 
-    /// <summary>
-    /// dots[8 r + t] = sum over k of digit(r, k) x[t, k], digits 0..2. With one token also dots[8 r + 1] = 0 if all block scales of
-    /// the row are equal: checked in passing, because that call runs at the speed of memory.
-    /// </summary>
+    /// <summary>dots[Band t + r] = sum over k of digit(r, k) x[t, k], digits 0..2. Groups of four rows may be written whole.</summary>
     /// <param name="w">First row.</param>
     /// <param name="rowBytes">Bytes between rows.</param>
-    /// <param name="rows">Rows.</param>
+    /// <param name="rows">Rows, 1 to <see cref="TernaryRows.Band"/>.</param>
     /// <param name="runs">Runs of 256 columns; the last one may end 32 bytes behind the row, where x holds zeros.</param>
     /// <param name="x">Activations in the path's order.</param>
     /// <param name="ldx">Elements between tokens.</param>
-    /// <param name="tokens">A number that <see cref="Take"/> gave.</param>
+    /// <param name="tokens">1 to <see cref="Tokens"/>.</param>
     /// <param name="dots">Receives the sums.</param>
-    static abstract void Dot(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int tokens, int* dots);
+    /// <returns>0 if in every row all block scales are equal: compared in passing, because few tokens run at the speed of memory.</returns>
+    static abstract int Dot(byte* w, long rowBytes, int rows, int runs, sbyte* x, long ldx, int tokens, int* dots);
+}
+
+/// <summary>A number known at compile time: of a kernel over that many tokens only their part is left.</summary>
+internal interface ICount
+{
+    static abstract int Value { get; }
+}
+
+internal readonly struct Two : ICount
+{
+    public static int Value => 2;
+}
+
+internal readonly struct Three : ICount
+{
+    public static int Value => 3;
+}
+
+internal readonly struct Four : ICount
+{
+    public static int Value => 4;
+}
+
+internal readonly struct Five : ICount
+{
+    public static int Value => 5;
+}
+
+internal readonly struct Six : ICount
+{
+    public static int Value => 6;
+}
+
+internal readonly struct Seven : ICount
+{
+    public static int Value => 7;
+}
+
+internal readonly struct Eight : ICount
+{
+    public static int Value => 8;
 }
 
 /// <summary>
@@ -35,11 +74,11 @@ internal unsafe interface ITernaryDots
 /// </summary>
 internal static unsafe class TernaryRows
 {
-    /// <summary>Most tokens of one call, and the stride of its sums.</summary>
+    /// <summary>Most tokens of one call.</summary>
     public const int Tokens = 8;
 
-    // Rows of a band: their bytes stay in the second-level cache while all groups of tokens pass, so that memory is read once.
-    private const int Band = 64;
+    /// <summary>Most rows of one call, and the stride of its sums. Their bytes stay in the second-level cache while all groups of tokens pass, so that memory is read once.</summary>
+    public const int Band = 64;
 
     /// <summary>The product for a format that is read in place.</summary>
     /// <typeparam name="TDots">Kernel for the matrix.</typeparam>
@@ -48,28 +87,30 @@ internal static unsafe class TernaryRows
         where TDots : struct, ITernaryDots
         where TPacked : struct, ITernaryDots
     {
-        var runs = (w.Columns + 255) / 256;
         var dots = stackalloc int[Band * Tokens];
+        var scales = stackalloc float[Band];
+        var inBlocks = w.Format.Type != QuantType.I2_S;
+        new Span<float>(scales, Band).Fill(w.Scale);
         for (var first = begin; first < end; first += Band)
         {
             var rows = Math.Min(Band, end - first);
             var p = w.Data + (first * w.RowBytes);
-            for (var t = 0; t < n;)
+            for (var r = 0; inBlocks && r < rows; r++)
             {
-                var tokens = Take<TDots>(ref t, n);
-                TDots.Dot(p, w.RowBytes, rows, runs, q + (t * ldq), ldq, tokens, dots);
-                for (var r = 0; r < rows; r++)
+                scales[r] = KernelSet.ReadHalf(p + (r * w.RowBytes) + 64);
+            }
+
+            if (MultiplyBand<TDots>(p, w.RowBytes, rows, (w.Columns + 255) / 256, scales, q, ldq, a, sums, n, dots, y + first, ldy) == 0)
+            {
+                continue;
+            }
+
+            for (var m = first; m < first + rows; m++)
+            {
+                if (!HasOneScale(w, m))
                 {
-                    if (!TryUniformScale<TDots>(w, p + (r * w.RowBytes), tokens == 1 ? dots + (r * Tokens) + 1 : null, out var scale))
-                    {
-                        MultiplyRuns<TPacked>(w, first + r, q + (t * ldq), ldq, a + t, tokens, y + (t * ldy), ldy);
-                        continue;
-                    }
-
-                    Scale(dots + (r * Tokens), sums + t, a + t, tokens, scale, y + (t * ldy) + first + r, ldy);
+                    MultiplyRuns<TPacked>(w, m, q, ldq, a, n, y, ldy);
                 }
-
-                t += tokens;
             }
         }
     }
@@ -90,63 +131,52 @@ internal static unsafe class TernaryRows
                 scales[r] = Unpack(w, first + r, runs, digits + ((long)r * runs * 64));
             }
 
-            for (var t = 0; t < n;)
+            MultiplyBand<TPacked>(digits, runs * 64L, rows, runs, scales, q, ldq, a, sums, n, dots, y + first, ldy);
+            for (var r = 0; r < rows; r++)
             {
-                var tokens = Take<TPacked>(ref t, n);
-                TPacked.Dot(digits, runs * 64L, rows, runs, q + (t * ldq), ldq, tokens, dots);
-                for (var r = 0; r < rows; r++)
+                if (float.IsNaN(scales[r]))
                 {
-                    if (float.IsNaN(scales[r]))
-                    {
-                        MultiplyRuns<TPacked>(w, first + r, q + (t * ldq), ldq, a + t, tokens, y + (t * ldy), ldy);
-                        continue;
-                    }
-
-                    Scale(dots + (r * Tokens), sums + t, a + t, tokens, scales[r], y + (t * ldy) + first + r, ldy);
+                    MultiplyRuns<TPacked>(w, first + r, q, ldq, a, n, y, ldy);
                 }
-
-                t += tokens;
             }
         }
     }
 
-    /// <summary>Tokens of the next call. What does not fill it begins before t where it can: some tokens twice in one call cost less than several calls.</summary>
-    private static int Take<TDots>(ref int t, int n)
+    /// <summary>All tokens with the rows of a band, in calls of about as many tokens each; returns what the calls returned.</summary>
+    private static int MultiplyBand<TDots>(byte* p, long rowBytes, int rows, int runs, float* scales, sbyte* q, long ldq, float* a, int* sums, int n, int* dots, float* y, long ldy)
         where TDots : struct, ITernaryDots
     {
-        var tokens = TDots.Take(n - t);
-        var enough = tokens;
-        while (enough < n - t)
+        var differences = 0;
+        for (var t = 0; t < n;)
         {
-            enough *= 2;
+            var calls = (n - t + TDots.Tokens - 1) / TDots.Tokens;
+            var tokens = (n - t + calls - 1) / calls;
+            differences |= TDots.Dot(p, rowBytes, rows, runs, q + (t * ldq), ldq, tokens, dots);
+            Scale(dots, rows, scales, a + t, sums + t, tokens, y + (t * ldy), ldy);
+            t += tokens;
         }
 
-        if (enough > n || TDots.Take(enough) != enough)
-        {
-            return tokens;
-        }
-
-        t = n - enough;
-        return enough;
+        return differences;
     }
 
-    /// <summary>y[j ldy] = (dots[j] - sums[j]) / a[j] scale: four tokens to a division, which rounds as one does.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Scale(int* dots, int* sums, float* a, int tokens, float scale, float* y, long ldy)
+    /// <summary>y[t ldy + r] = (dots[Band t + r] - sums[t]) / a[t] scales[r]: eight rows to a division, which rounds as one does.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Scale(int* dots, int rows, float* scales, float* a, int* sums, int tokens, float* y, long ldy)
     {
-        var j = 0;
-        for (; j + 4 <= tokens; j += 4, y += 4 * ldy)
+        for (var t = 0; t < tokens; t++, dots += Band, y += ldy)
         {
-            var v = Vector128.ConvertToSingle(Vector128.Load(dots + j) - Vector128.Load(sums + j)) / Vector128.Load(a + j) * scale;
-            y[0] = v[0];
-            y[ldy] = v[1];
-            y[2 * ldy] = v[2];
-            y[3 * ldy] = v[3];
-        }
+            var sum = Vector256.Create(sums[t]);
+            var divisor = Vector256.Create(a[t]);
+            var r = 0;
+            for (; r + 8 <= rows; r += 8)
+            {
+                (Vector256.ConvertToSingle(Vector256.Load(dots + r) - sum) / divisor * Vector256.Load(scales + r)).Store(y + r);
+            }
 
-        for (; j < tokens; j++, y += ldy)
-        {
-            *y = (dots[j] - sums[j]) / a[j] * scale;
+            for (; r < rows; r++)
+            {
+                y[r] = (dots[r] - sums[t]) / a[t] * scales[r];
+            }
         }
     }
 
@@ -171,7 +201,7 @@ internal static unsafe class TernaryRows
     {
         var digits = stackalloc byte[64];
         var ones = stackalloc byte[64];
-        var dots = stackalloc int[Tokens];
+        var dots = stackalloc int[4];
         new Span<byte>(ones, 64).Fill(0x55);
         for (var t = 0; t < n; t++)
         {
@@ -202,28 +232,13 @@ internal static unsafe class TernaryRows
         }
     }
 
-    /// <summary>The scale of a row, or false if its blocks have several.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool TryUniformScale<TDots>(WeightMatrix w, byte* row, int* known, out float scale)
-        where TDots : struct, ITernaryDots
+    private static bool HasOneScale(WeightMatrix w, int m)
     {
-        if (w.Format.Type == QuantType.I2_S)
-        {
-            scale = w.Scale;
-            return true;
-        }
-
-        var bits = *(ushort*)(row + 64);
-        scale = (float)BitConverter.UInt16BitsToHalf(bits);
-        if (known != null)
-        {
-            return *known == 0;
-        }
-
+        var scale = w.Data + (m * w.RowBytes) + w.Format.BlockBytes - 2;
         var differences = 0;
-        for (var at = 64L; at < w.RowBytes; at += TDots.Stride)
+        for (var at = 0L; at < w.RowBytes; at += w.Format.BlockBytes)
         {
-            differences |= *(ushort*)(row + at) ^ bits;
+            differences |= *(ushort*)(scale + at) ^ *(ushort*)scale;
         }
 
         return differences == 0;

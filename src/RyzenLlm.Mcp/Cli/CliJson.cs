@@ -26,6 +26,7 @@ namespace RyzenLlm.Mcp.Cli;
 [JsonSerializable(typeof(MemoryForgetVerb.ForgetReport))]
 [JsonSerializable(typeof(MemoryEvalVerb.EvaluationReport))]
 [JsonSerializable(typeof(MemoryMigrateVerb.MigrateReport))]
+[JsonSerializable(typeof(MemoryReembedVerb.ReembedReport))]
 [JsonSerializable(typeof(Engine.Profiles.ModelProfile[]))]
 [JsonSerializable(typeof(Engine.Choosing.ModelChoice))]
 [JsonSerializable(typeof(Engine.Choosing.SimulationReport))]

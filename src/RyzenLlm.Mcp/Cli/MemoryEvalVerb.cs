@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using RyzenLlm.Mcp.Settings;
 using RyzenLlm.Memory;
 using RyzenLlm.Memory.Evaluation;
 using RyzenLlm.Memory.Ranking;
@@ -60,8 +61,8 @@ internal static class MemoryEvalVerb
         });
         verb.SetAction(async (parsed, cancel) =>
         {
-            var options = common.Settings(parsed).Memory;
-            var measured = parsed.GetValue(dialogues) is { Length: > 0 } files ? await MeasureAsync(options, files, parsed.GetValue(questions)!, cancel).ConfigureAwait(false) : null;
+            var settings = common.Settings(parsed);
+            var measured = parsed.GetValue(dialogues) is { Length: > 0 } files ? await MeasureAsync(settings, files, parsed.GetValue(questions)!, cancel).ConfigureAwait(false) : null;
             var times = new List<LatencyPoint>();
             foreach (var size in parsed.GetValue(sizes) ?? [])
             {
@@ -86,7 +87,7 @@ internal static class MemoryEvalVerb
         return verb;
     }
 
-    private static async Task<Measurement> MeasureAsync(MemoryOptions options, string[] dialogues, string[] questions, CancellationToken cancel)
+    private static async Task<Measurement> MeasureAsync(AppSettings settings, string[] dialogues, string[] questions, CancellationToken cancel)
     {
         DialogueTurn[] turns = [.. dialogues.SelectMany(DialogueTurn.Read)];
         Question[] asked = [.. questions.SelectMany(Question.Read)];
@@ -95,15 +96,16 @@ internal static class MemoryEvalVerb
             throw new ArgumentException("No question names the turns that answer it (evidence): there is nothing to measure.");
         }
 
-        var ours = await RankAsync(options, turns, asked, cancel).ConfigureAwait(false);
-        var baseline = await RankAsync(options with { Ranking = RankingOptions.Bm25, SecondHop = 0 }, turns, asked, cancel).ConfigureAwait(false);
+        var ours = await RankAsync(settings, turns, asked, cancel).ConfigureAwait(false);
+        var plain = settings with { Memory = settings.Memory with { Ranking = RankingOptions.Bm25, SecondHop = 0, Embedder = "builtin" } };
+        var baseline = await RankAsync(plain, turns, asked, cancel).ConfigureAwait(false);
         return new(turns, asked, ours, baseline);
     }
 
-    private static Task<Ranking> RankAsync(MemoryOptions options, DialogueTurn[] turns, Question[] questions, CancellationToken cancel) => InFolderAsync(async folder =>
+    private static Task<Ranking> RankAsync(AppSettings settings, DialogueTurn[] turns, Question[] questions, CancellationToken cancel) => InFolderAsync(async folder =>
     {
-        using var memory = await Hosting.ContextMemory.OpenAsync(
-            options with { Store = $"sqlite:{Path.Combine(folder, "memory.db")}" }, TimeProvider.System, cancel).ConfigureAwait(false);
+        var own = settings with { Memory = settings.Memory with { Store = $"sqlite:{Path.Combine(folder, "memory.db")}" } };
+        using var memory = await MemoryVerb.OpenAsync(own, cancel).ConfigureAwait(false);
         await DialogueRun.IngestAsync(memory, turns, conversation => conversation, cancel).ConfigureAwait(false);
         var run = await DialogueRun.RankAsync(memory, questions, conversation => conversation, Top, cancel).ConfigureAwait(false);
         var units = new List<Rsu>();

@@ -16,7 +16,7 @@ internal static class MemoryVerb
         int Seen, string[] Sources, DateTimeOffset? ValidTo, Guid? SupersededBy, Guid? VariantOf, DateTimeOffset? ExpiresAt);
 
     /// <summary>With <c>--json</c>: a tenant's memory. Bytes are those of the whole file with its log; absent for a server.</summary>
-    internal sealed record StatsReport(string Tenant, string Store, long Units, long Live, string Embedder, long? Bytes, string[] Tenants);
+    internal sealed record StatsReport(string Tenant, string Store, long Units, long Live, string Embedder, long? Bytes, string[] Tenants, EmbedderChange? Change);
 
     public static Command Create()
     {
@@ -29,11 +29,15 @@ internal static class MemoryVerb
         verb.Add(CreateStats());
         verb.Add(MemoryEvalVerb.Create());
         verb.Add(MemoryMigrateVerb.Create());
+        verb.Add(MemoryReembedVerb.Create());
         return verb;
     }
 
     /// <summary>The memory that the settings name, open.</summary>
-    public static Task<RsuMemory> OpenAsync(AppSettings settings, CancellationToken cancel) => ContextMemory.OpenAsync(settings.Memory, TimeProvider.System, cancel);
+    public static Task<RsuMemory> OpenAsync(AppSettings settings, CancellationToken cancel) => ContextMemory.OpenAsync(settings.Memory, Embedders(settings), cancel);
+
+    /// <summary>What makes the vectors by the settings. Models are loaded for this process and go with it.</summary>
+    public static MemoryModels Embedders(AppSettings settings) => ModelEmbedder.ModelsFor(settings.Memory, new ModelLibrary(settings.Models), new LoadedModels(settings));
 
     /// <summary>Tenant of a dialogue: each is a collection of its own below that of the settings.</summary>
     public static string TenantOf(AppSettings settings, string? conversation) =>
@@ -111,7 +115,7 @@ internal static class MemoryVerb
             var tenants = await memory.Store.TenantsAsync(cancel).ConfigureAwait(false);
             var file = (memory.Store as RyzenLlm.Memory.Stores.Sqlite.SqliteRsuStore)?.Path;
             long? bytes = file is null ? null : new[] { file, file + "-wal" }.Where(File.Exists).Sum(path => new FileInfo(path).Length);
-            var report = new StatsReport(settings.Memory.Tenant, file is null ? settings.Memory.Store : $"sqlite:{file}", stats.Units, stats.Live, stats.Embedder, bytes, [.. tenants]);
+            var report = new StatsReport(settings.Memory.Tenant, file is null ? settings.Memory.Store : $"sqlite:{file}", stats.Units, stats.Live, stats.Embedder, bytes, [.. tenants], stats.Change);
             if (parsed.GetValue(common.Json!))
             {
                 CliJson.Print(report);
@@ -122,7 +126,7 @@ internal static class MemoryVerb
                 ["tenant", report.Tenant],
                 ["store", report.Store],
                 ["units", $"{report.Units}, {report.Live} of them current"],
-                ["embedder", report.Embedder],
+                ["embedder", report.Change is { } change ? $"{report.Embedder}, changing to {change.Embedder}: {change.Done} of {change.Units} units" : report.Embedder],
                 ["size", report.Bytes is { } size ? $"{Tables.Size(size)} for all tenants" : "on the server"],
                 ["all tenants", string.Join(", ", report.Tenants)]));
         });

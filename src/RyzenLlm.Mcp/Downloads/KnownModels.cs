@@ -18,6 +18,11 @@ public static class KnownModels
     public static IReadOnlyList<KnownModel> All { get; } =
     [
         new("bitnet-2b-4t", "microsoft/bitnet-b1.58-2B-4T-gguf", "ggml-model-i2_s.gguf", 1_188 * Megabyte, "MIT", "BitNet b1.58 2B4T, chat: the best answers of this list"),
+        new("bitnet-embedding-0.6b", "microsoft/bitnet-embedding-0.6b", "*0.6b*i2_s.gguf", 430 * Megabyte, "MIT", "BitNet embedding 0.6B (Qwen3): vectors for Memory:Embedder, 1024 numbers"),
+        new("bitnet-embedding-270m", "microsoft/bitnet-embedding-270m", "*270m*i2_s.gguf", 370 * Megabyte, "MIT", "BitNet embedding 270M (Gemma 3): vectors for Memory:Embedder, 640 numbers"),
+        new("falcon3-1b-1.58", "tiiuae/Falcon3-1B-Instruct-1.58bit-GGUF", "ggml-model-i2_s.gguf", 1_360 * Megabyte, "Falcon LLM licence", "Falcon3 1B at 1.58 bits, chat"),
+        new("falcon3-3b-1.58", "tiiuae/Falcon3-3B-Instruct-1.58bit-GGUF", "ggml-model-i2_s.gguf", 2_220 * Megabyte, "Falcon LLM licence", "Falcon3 3B at 1.58 bits, chat"),
+        new("falcon3-7b-1.58", "tiiuae/Falcon3-7B-Instruct-1.58bit-GGUF", "ggml-model-i2_s.gguf", 3_280 * Megabyte, "Falcon LLM licence", "Falcon3 7B at 1.58 bits, chat"),
         new("mamba-130m", "devingulliver/mamba-gguf", "*mamba-130m*q8_0*.gguf", 140 * Megabyte, "Apache-2.0", "Mamba 130M, completion: a fast draft"),
         new("mamba-370m", "devingulliver/mamba-gguf", "*mamba-370m*q8_0*.gguf", 400 * Megabyte, "Apache-2.0", "Mamba 370M, completion"),
         new("mamba-790m", "devingulliver/mamba-gguf", "*mamba-790m*q8_0*.gguf", 850 * Megabyte, "Apache-2.0", "Mamba 790M, completion"),

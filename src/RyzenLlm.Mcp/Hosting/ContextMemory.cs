@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using ModelContextProtocol.Server;
 using RyzenLlm.Engine.Tokenizers;
 using RyzenLlm.Mcp.Settings;
@@ -9,7 +10,8 @@ namespace RyzenLlm.Mcp.Hosting;
 /// The memory as the tools use it: opened by the first call that needs it. A store that could not be opened is tried again by the
 /// next call.
 /// </summary>
-internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, LoadedModels models, KeptStates states, TimeProvider clock) : IDisposable
+internal sealed partial class ContextMemory(
+    AppSettings settings, ModelLibrary library, LoadedModels models, KeptStates states, TimeProvider clock, ILogger<ContextMemory>? log = null) : IDisposable
 {
     private readonly SemaphoreSlim _opening = new(1, 1);
     private RsuMemory? _memory;
@@ -21,11 +23,14 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
     public string Session { get; } = $"chat {clock.GetUtcNow():yyyy-MM-dd HH:mm:ss}";
 
     /// <summary>The memory of some settings, opened; what it forgets is forgotten by the kept states too, if there are any.</summary>
-    public static async Task<RsuMemory> OpenAsync(MemoryOptions options, TimeProvider clock, CancellationToken cancel, KeptStates? states = null)
+    /// <param name="options">The settings.</param>
+    /// <param name="embedders">Makes its vectors.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <param name="states">States to be forgotten with units.</param>
+    public static async Task<RsuMemory> OpenAsync(MemoryOptions options, MemoryModels embedders, CancellationToken cancel, KeptStates? states = null)
     {
-        var memory = RsuMemory.Create(options, new MemoryModels
+        var memory = RsuMemory.Create(options, embedders with
         {
-            Clock = clock,
             ForgetStates = states is null ? null : (tenant, names, _) => Task.FromResult(states.Forget(tenant, names)),
         });
         try
@@ -51,7 +56,14 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
         await _opening.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            return _memory ??= await OpenAsync(settings.Memory, clock, cancel, states).ConfigureAwait(false);
+            if (_memory is null)
+            {
+                var embedders = ModelEmbedder.ModelsFor(settings.Memory, library, models) with { Clock = clock };
+                _memory = await OpenAsync(settings.Memory, embedders, cancel, states).ConfigureAwait(false);
+                _memory.StartReembedding(ReembeddingEnded);
+            }
+
+            return _memory;
         }
         finally
         {
@@ -71,6 +83,17 @@ internal sealed class ContextMemory(AppSettings settings, ModelLibrary library, 
     /// <summary>Length of a text by a vocabulary; null, which is the memory's own counter, for none.</summary>
     public static Func<string, int>? CounterOf(ITokenizer? tokenizer) =>
         tokenizer is null ? null : text => tokenizer.Encode(text, addBos: false, parseSpecial: false).Length;
+
+    private void ReembeddingEnded(Exception e)
+    {
+        if (log is not null)
+        {
+            LogReembeddingEnded(log, e);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Re-embedding the memory ended early; the old vectors stay in use, and the next start goes on.")]
+    private static partial void LogReembeddingEnded(ILogger logger, Exception exception);
 
     /// <inheritdoc/>
     public void Dispose()

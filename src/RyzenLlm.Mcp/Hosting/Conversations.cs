@@ -64,6 +64,21 @@ internal sealed class Conversations(AppSettings settings, TimeProvider clock, IL
         return new(this, key, line, Read(key, caller.Tenant, name) ?? new(caller.Tenant, name, [], "", []));
     }
 
+    /// <summary>What was said in a conversation up to now, without waiting for the turn in work.</summary>
+    public IReadOnlyList<ChatTurn> Glance(Caller caller, string name)
+    {
+        var key = Key(caller.Tenant, name);
+        if (_root is not null)
+        {
+            return ReadFile(key, caller.Tenant, name)?.Turns ?? [];
+        }
+
+        lock (_lock)
+        {
+            return _lines.TryGetValue(key, out var line) && clock.GetUtcNow() - line.LastUse <= Lifetime ? line.Kept?.Turns ?? [] : [];
+        }
+    }
+
     /// <summary>Forgets a conversation of a tenant, or all of them, and says how many there were.</summary>
     public int Forget(string tenant, string? name = null)
     {
@@ -118,6 +133,11 @@ internal sealed class Conversations(AppSettings settings, TimeProvider clock, IL
             }
         }
 
+        return ReadFile(key, tenant, name);
+    }
+
+    private Record? ReadFile(string key, string tenant, string name)
+    {
         var file = new FileInfo(PathOf(key));
         if (!file.Exists || clock.GetUtcNow() - file.LastWriteTimeUtc > Lifetime)
         {

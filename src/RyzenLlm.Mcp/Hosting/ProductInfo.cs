@@ -11,7 +11,9 @@ internal static class ProductInfo
     /// <summary>Name for people.</summary>
     public const string Title = "RyzenLlm";
 
+    /// <summary>Version of this build, with source revision where it was built in a repository.</summary>
+    public static string Build { get; } = typeof(ProductInfo).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
+
     /// <summary>Version of this build, without source revision.</summary>
-    public static string Version { get; } =
-        typeof(ProductInfo).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
+    public static string Version { get; } = Build.Split('+')[0];
 }

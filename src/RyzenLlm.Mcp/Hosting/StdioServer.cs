@@ -9,11 +9,11 @@ namespace RyzenLlm.Mcp.Hosting;
 /// <summary>The MCP server over standard input and output.</summary>
 internal static class StdioServer
 {
-    // Calls in work when the client hangs up may finish in this time: answers to requests piped in are not lost.
-    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(0.8);
+    /// <summary>Calls in work when the client hangs up may finish in this time, if it still reads: answers to requests piped in are not lost.</summary>
+    public static readonly TimeSpan Grace = TimeSpan.FromSeconds(0.8);
 
-    // Then calls are cancelled; whatever still runs after this (one long step of a large model) ends with the process.
-    private static readonly TimeSpan LastMoment = TimeSpan.FromSeconds(0.7);
+    /// <summary>Then calls are cancelled; whatever still runs after this (one long step of a large model) ends with the process.</summary>
+    public static readonly TimeSpan LastMoment = TimeSpan.FromSeconds(0.7);
 
     /// <summary>Serves until the client hangs up or the process is told to stop. Loads no model before a call needs one.</summary>
     public static async Task<int> RunAsync(AppSettings settings, CancellationToken cancel)
@@ -24,15 +24,8 @@ internal static class StdioServer
         }
 
         var (standardInput, output) = StandardStreams.Claim();
-        var input = new WatchedInput(standardInput, Grace);
-        var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { ContentRootPath = AppContext.BaseDirectory });
-        builder.Logging.AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
-        builder.Logging.SetMinimumLevel(Enum.Parse<LogLevel>(settings.Log.Level, ignoreCase: true));
-        builder.Logging.AddFilter("ModelContextProtocol.Server", LogLevel.Critical); // it logs every cancelled call as an error
-        builder.Services.Configure<ConsoleLoggerOptions>(options => options.FormatterName = ConsoleFormatterNames.Simple);
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = LastMoment);
-        builder.AddRyzenLlmTelemetry(settings);
-        builder.Services.AddRyzenLlm(settings)
+        var input = new WatchedInput(standardInput, () => StandardStreams.UnreadAsync(Grace));
+        using var host = Build(settings, server => server
             .WithStreamServerTransport(input, new WholeMessages(output))
             .WithMessageFilters(filters => filters.AddIncomingFilter(next => async (context, token) =>
             {
@@ -45,8 +38,7 @@ internal static class StdioServer
                 {
                     input.MessageDone();
                 }
-            }));
-        using var host = builder.Build();
+            })));
         var lifetime = host.Services.GetRequiredService<IHostApplicationLifetime>(); // the host takes its services along when it ends
         var running = host.RunAsync(cancel);
         var orphaned = settings.Server.ExitWithParent ? ParentWatch.EndedAsync(CancellationToken.None) : input.Ended;
@@ -60,5 +52,21 @@ internal static class StdioServer
         var ended = await Task.WhenAny(running, Task.Delay(LastMoment, CancellationToken.None)).ConfigureAwait(false) == running;
         Environment.Exit(ended && running.IsFaulted ? 1 : 0);
         return 0;
+    }
+
+    /// <summary>The server without a web server: its log is standard error.</summary>
+    /// <param name="settings">How.</param>
+    /// <param name="add">Adds the transport.</param>
+    public static IHost Build(AppSettings settings, Action<IMcpServerBuilder> add)
+    {
+        var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { ContentRootPath = AppContext.BaseDirectory });
+        builder.Logging.AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
+        builder.Logging.SetMinimumLevel(Enum.Parse<LogLevel>(settings.Log.Level, ignoreCase: true));
+        builder.Logging.AddFilter("ModelContextProtocol.Server", LogLevel.Critical); // it logs every cancelled call as an error
+        builder.Services.Configure<ConsoleLoggerOptions>(options => options.FormatterName = ConsoleFormatterNames.Simple);
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = LastMoment);
+        builder.AddRyzenLlmTelemetry(settings);
+        add(builder.Services.AddRyzenLlm(settings));
+        return builder.Build();
     }
 }

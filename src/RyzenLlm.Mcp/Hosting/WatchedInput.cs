@@ -4,10 +4,12 @@ namespace RyzenLlm.Mcp.Hosting;
 /// Input of the protocol, one message per line, that knows how many messages are still in work and tells when the other side has hung up.
 /// The end is passed on only when every message has been dealt with, or the grace is over: the reader behind it drops open answers at the end.
 /// </summary>
-internal sealed class WatchedInput(Stream inner, TimeSpan grace) : Stream
+/// <param name="inner">The input.</param>
+/// <param name="grace">Begins the grace and completes at its end; null for none.</param>
+internal sealed class WatchedInput(Stream inner, Func<Task>? grace) : Stream
 {
-    // Longest wait for a server that is not up yet.
-    private static readonly TimeSpan StartUp = TimeSpan.FromSeconds(10);
+    /// <summary>Longest wait for a server that is not up yet.</summary>
+    public static readonly TimeSpan StartUp = TimeSpan.FromSeconds(10);
 
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -69,9 +71,9 @@ internal sealed class WatchedInput(Stream inner, TimeSpan grace) : Stream
         }
 
         _hungUp = true;
-        if (Volatile.Read(ref _open) > 0)
+        if (grace is not null && Volatile.Read(ref _open) > 0)
         {
-            await Task.WhenAny(_idle.Task, GraceAsync(cancellationToken)).ConfigureAwait(false);
+            await Task.WhenAny(_idle.Task, GraceAsync(grace, cancellationToken)).ConfigureAwait(false);
         }
 
         _ended.TrySetResult();
@@ -79,10 +81,10 @@ internal sealed class WatchedInput(Stream inner, TimeSpan grace) : Stream
     }
 
     // On a busy machine the input may have ended before the server was up; that time is not taken from the grace.
-    private async Task GraceAsync(CancellationToken cancel)
+    private async Task GraceAsync(Func<Task> grace, CancellationToken cancel)
     {
         await Task.WhenAny(_taken.Task, Task.Delay(StartUp, cancel)).ConfigureAwait(false);
-        await Task.Delay(grace, cancel).ConfigureAwait(false);
+        await grace().WaitAsync(cancel).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>

@@ -8,6 +8,18 @@ internal sealed class Workload
     private int _running;
     private long _entered;
 
+    /// <summary>Whether anything is in use.</summary>
+    public bool IsBusy
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _running > 0;
+            }
+        }
+    }
+
     /// <summary>A use begins: what ran because it was quiet is told to end.</summary>
     public void Enter()
     {

@@ -20,6 +20,9 @@ public sealed record ServerSettings
     /// <summary>Over standard input: end also when the process that started the server has ended, though the input is still open.</summary>
     public bool ExitWithParent { get; init; } = true;
 
+    /// <summary>One server for all local clients, with <c>serve --shared</c>.</summary>
+    public SharedSettings Shared { get; init; } = new();
+
     /// <summary>Addresses of the HTTP server, separated by semicolons; port 0 takes any free one.</summary>
     public string Urls { get; init; } = "http://127.0.0.1:8484";
 
@@ -44,6 +47,17 @@ public sealed record ServerSettings
 
     /// <summary>How much one client may ask of the HTTP server.</summary>
     public LimitSettings Limits { get; init; } = new();
+}
+
+/// <summary>One server for all local clients, with <c>serve --shared</c>.</summary>
+public sealed record SharedSettings
+{
+    /// <summary>Minutes without a client after which the shared server ends.</summary>
+    [Range(0.001, 10_080.0)]
+    public double IdleMinutes { get; init; } = 10;
+
+    /// <summary>Folder of its socket, lock and log, for the user alone; empty takes ryzenllm in XDG_RUNTIME_DIR, or else ryzenllm/run in the user's cache.</summary>
+    public string Folder { get; init; } = "";
 }
 
 /// <summary>Who issues access tokens.</summary>

@@ -37,7 +37,10 @@ public static class SettingsReader
     }
 
     /// <summary>All keys with their default values, as in appsettings.json; lists appear once, without index.</summary>
-    public static IEnumerable<(string Key, object? Default)> Keys() => Keys(new AppSettings(), "");
+    public static IEnumerable<(string Key, object? Default)> Keys() => Values(new AppSettings());
+
+    /// <summary>All keys with the values that these settings give them.</summary>
+    public static IEnumerable<(string Key, object? Value)> Values(AppSettings settings) => Keys(settings, "");
 
     /// <summary>What the value of a key must be, to follow "must be".</summary>
     /// <param name="key">A key of <see cref="Keys()"/>.</param>
@@ -54,6 +57,7 @@ public static class SettingsReader
         return property is null ? throw new ArgumentException($"There is no setting {key}.", nameof(key))
             : property.GetCustomAttribute<AllowedValuesAttribute>() is { } allowed ? $"one of: {string.Join(", ", allowed.Values)}"
             : property.GetCustomAttribute<MemorySizeAttribute>() is not null ? MemorySize.Expected
+            : property.GetCustomAttribute<RegularExpressionAttribute>() is { } pattern ? pattern.ErrorMessage!
             : type == typeof(string) ? "a text"
             : type == typeof(string[]) ? "a list of texts"
             : Describe(property);
@@ -133,6 +137,11 @@ public static class SettingsReader
         if (property.GetCustomAttribute<MemorySizeAttribute>() is { } size)
         {
             return size.IsValid(value) ? value! : throw Invalid(section, root, MemorySize.Expected);
+        }
+
+        if (property.GetCustomAttribute<RegularExpressionAttribute>() is { } pattern)
+        {
+            return pattern.IsValid(value) ? value! : throw Invalid(section, root, pattern.ErrorMessage!);
         }
 
         return value is not null && (property.GetCustomAttribute<RangeAttribute>()?.IsValid(Widen(value)) ?? true)

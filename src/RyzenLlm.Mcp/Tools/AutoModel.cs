@@ -17,19 +17,19 @@ internal sealed class AutoModel(ModelLibrary library, ModelSelection selection, 
     /// <param name="name">A name, auto, or nothing for the default.</param>
     /// <param name="arguments">Arguments, with those of <see cref="Parameters"/>.</param>
     /// <param name="caller">Whose feedback counts.</param>
-    /// <param name="asked">The generation.</param>
+    /// <param name="asked">Gives the generation, earlier turns included; not called where a model is named.</param>
     /// <param name="moreTokens">Tokens that will be put before the prompt.</param>
     /// <param name="draft">Model that shall draft for it, or null.</param>
     /// <exception cref="ArgumentException">No measured model can serve it.</exception>
     /// <exception cref="ModelNotFoundException">There is no such model.</exception>
-    public (ModelEntry Entry, string? Reason) Resolve(string name, ToolArguments arguments, Caller caller, GenerationRequest asked, int moreTokens, string? draft)
+    public (ModelEntry Entry, string? Reason) Resolve(string name, ToolArguments arguments, Caller caller, Func<GenerationRequest> asked, int moreTokens, string? draft)
     {
         if (!ModelSelection.IsAuto(name))
         {
             return (library.Resolve(name, caller), null);
         }
 
-        var request = selection.RequestFor(asked, moreTokens, draft) with { LatencySeconds = arguments.Get(Latency) };
+        var request = selection.RequestFor(asked(), moreTokens, draft) with { LatencySeconds = arguments.Get(Latency) };
         return selection.Choose(caller, FeedbackStore.Task(arguments.Get(Task)), request);
     }
 

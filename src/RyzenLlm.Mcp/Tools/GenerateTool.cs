@@ -186,9 +186,12 @@ internal sealed class GenerateTool : McpServerTool
 
         var asked = Request(arguments, isTask) with { Tenant = caller.Tenant };
         var memory = Memory(arguments, caller);
-        var (entry, reason) = _auto.Resolve(arguments.Get(_model), arguments, caller, asked, memory?.Budget ?? 0, arguments.GetOptional(_draft));
+        var session = arguments.GetOptional(_session);
+        var (entry, reason) = _auto.Resolve(
+            arguments.Get(_model), arguments, caller, () => session is null ? asked : asked with { Turns = [.. _conversations.Glance(caller, session), .. asked.Turns] },
+            memory?.Budget ?? 0, arguments.GetOptional(_draft));
         var drafting = Guidance.Draft(_library, entry, arguments.Get(_draft), asked.Speculation, caller);
-        return new(entry, drafting, asked, prompt, memory, arguments.GetOptional(_session), reason);
+        return new(entry, drafting, asked, prompt, memory, session, reason);
     }
 
     private Generation Unfinished(Caller caller, string handle, ToolArguments arguments, bool isTask)

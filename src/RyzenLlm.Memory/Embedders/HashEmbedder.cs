@@ -30,6 +30,13 @@ public sealed class HashEmbedder : IEmbeddingGenerator<string, Embedding<float>>
         _metadata = new EmbeddingGeneratorMetadata("ryzenllm", null, $"hash-{dimensions}@1", dimensions);
     }
 
+    /// <summary>The built-in embedder of that id and version, or null.</summary>
+    internal static HashEmbedder? OfId(string id)
+    {
+        HashEmbedder[] all = [.. Enumerable.Range(6, 7).Select(power => new HashEmbedder(1 << power))];
+        return Array.Find(all, e => e._metadata.DefaultModelId == id);
+    }
+
     /// <summary>The vector of one text: length 1, or all zeros for a text without words.</summary>
     public float[] Embed(string text)
     {

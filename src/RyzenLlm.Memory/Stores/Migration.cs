@@ -17,11 +17,17 @@ public static class Migration
     /// <param name="progress">Told the number of units copied so far.</param>
     /// <param name="cancellationToken">Stops between batches.</param>
     /// <returns>How many units were copied.</returns>
+    /// <exception cref="EmbedderMismatchException">The stores have different embedders and <paramref name="reembed"/> is null; nothing was copied.</exception>
     public static async Task<long> CopyAsync(
         RsuStore source, RsuStore target, MemoryModels? reembed = null, IProgress<long>? progress = null, CancellationToken cancellationToken = default)
     {
         await source.OpenAsync(cancellationToken).ConfigureAwait(false);
         await target.OpenAsync(cancellationToken).ConfigureAwait(false);
+        if (reembed is null && source.Embedder is { } from && target.Embedder is { } other && from != other)
+        {
+            throw new EmbedderMismatchException(other, from);
+        }
+
         long copied = 0;
         foreach (string tenant in await source.TenantsAsync(cancellationToken).ConfigureAwait(false))
         {
@@ -31,7 +37,7 @@ public static class Migration
             {
                 if (reembed is not null)
                 {
-                    await EmbedAsync(batch, reembed, cancellationToken).ConfigureAwait(false);
+                    await EmbedAsync(batch, reembed, target.Embedder, cancellationToken).ConfigureAwait(false);
                 }
 
                 await to.UpsertAsync(batch, cancellationToken).ConfigureAwait(false);
@@ -44,18 +50,18 @@ public static class Migration
     }
 
     /// <summary>Gives the units of the full tier, in place, the vectors of an embedder.</summary>
-    internal static async Task EmbedAsync(Rsu[] units, MemoryModels models, CancellationToken cancellationToken)
+    internal static async Task EmbedAsync(Rsu[] units, MemoryModels models, string? embedder, CancellationToken cancellationToken)
     {
         int[] full = [.. Enumerable.Range(0, units.Length).Where(i => units[i].Tier == RsuTier.Full)];
-        if (models.Embedder is null || full.Length == 0)
+        if (models.EmbedderOf(embedder) is not { } generator || full.Length == 0)
         {
             return;
         }
 
-        var vectors = await models.Embedder.GenerateAsync(full.Select(i => units[i].Text), cancellationToken: cancellationToken).ConfigureAwait(false);
+        var vectors = await generator.GenerateAsync(full.Select(i => units[i].Text), cancellationToken: cancellationToken).ConfigureAwait(false);
         for (int j = 0; j < full.Length; j++)
         {
-            units[full[j]] = units[full[j]] with { Embedder = models.EmbedderId, Embedding = vectors[j].Vector };
+            units[full[j]] = units[full[j]] with { Embedder = embedder ?? models.EmbedderId, Embedding = vectors[j].Vector };
         }
     }
 }

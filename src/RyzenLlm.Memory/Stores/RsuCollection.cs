@@ -18,6 +18,18 @@ public abstract class RsuCollection : VectorStoreCollection<Guid, Rsu>, IKeyword
     /// <summary>Whose units these are.</summary>
     public string Tenant { get; }
 
+    /// <summary>See <see cref="RsuStore.Embedder"/>.</summary>
+    public virtual string? Embedder => null;
+
+    /// <summary>
+    /// Adds vectors of the embedder that a change is under way to, or of the one in use, to units as they were read; those that were deleted or changed since are
+    /// passed over.
+    /// </summary>
+    /// <param name="units">Units with <see cref="Rsu.Embedder"/> and <see cref="Rsu.Embedding"/>.</param>
+    /// <param name="cancellationToken">Stops before the write.</param>
+    /// <exception cref="EmbedderMismatchException">No change to that embedder is under way.</exception>
+    public virtual Task AddVectorsAsync(IReadOnlyList<Rsu> units, CancellationToken cancellationToken = default) => throw RsuStore.HoldsOneEmbedder();
+
     /// <summary>Counts the units that <paramref name="filter"/> means.</summary>
     public abstract Task<long> CountAsync(RsuFilter filter, CancellationToken cancellationToken = default);
 
@@ -125,21 +137,45 @@ public abstract class RsuStore : IDisposable
     /// <summary>Who has units here.</summary>
     public abstract Task<IReadOnlyList<string>> TenantsAsync(CancellationToken cancellationToken = default);
 
-    /// <summary>Creates what is missing and checks that an existing store was made with the same embedder.</summary>
-    /// <exception cref="EmbedderMismatchException">The store's vectors come from another embedder.</exception>
+    /// <summary>
+    /// Id and version of the embedder whose vectors are written and searched, <c>none</c> for words alone: of an existing store, once it is open, the one it was made
+    /// with or switched to last, whoever switched it. Null where a store does not tell.
+    /// </summary>
+    public virtual string? Embedder => null;
+
+    /// <summary>The embedder that a change is under way to, or null.</summary>
+    public virtual Task<string?> NextEmbedderAsync(CancellationToken cancellationToken = default) => Task.FromResult<string?>(null);
+
+    /// <summary>
+    /// Makes room for the vectors of another embedder beside those in use, and drops those of any third one. With the embedder in use it drops what is left of
+    /// changes that were given up. May be repeated: what was made stays.
+    /// </summary>
+    /// <param name="embedder">Id and version.</param>
+    /// <param name="dimensions">Numbers in its vectors; 0 for <c>none</c>.</param>
+    /// <param name="cancellationToken">Stops between requests.</param>
+    /// <exception cref="NotSupportedException">The store holds one vector for each unit.</exception>
+    public virtual Task BeginEmbedderAsync(string embedder, int dimensions, CancellationToken cancellationToken = default) => throw HoldsOneEmbedder();
+
+    /// <summary>Switches to the embedder that a change is under way to and drops the old vectors, if no unit of any tenant lacks a new one; says whether it did.</summary>
+    /// <exception cref="EmbedderMismatchException">No change to that embedder is under way.</exception>
+    public virtual Task<bool> TrySwitchAsync(string embedder, CancellationToken cancellationToken = default) => throw HoldsOneEmbedder();
+
+    internal static NotSupportedException HoldsOneEmbedder() => new("This store holds one vector for each unit: copy it into a new one for another embedder.");
+
+    /// <summary>Creates what is missing, and finds out what an existing store was made with.</summary>
     public abstract Task OpenAsync(CancellationToken cancellationToken = default);
 
     /// <inheritdoc/>
     public abstract void Dispose();
 }
 
-/// <summary>The store holds vectors of one embedder and was opened with another; their vectors do not compare.</summary>
+/// <summary>The store holds vectors of one embedder and was given one of another; they do not compare.</summary>
 public sealed class EmbedderMismatchException(string stored, string given) : InvalidOperationException(
-    $"This memory was embedded with '{stored}' and is opened with '{given}'. Open it with the first, or re-embed it.")
+    $"This memory is embedded with '{stored}', not with '{given}', whose vectors do not compare with them. Use the first, or re-embed the memory.")
 {
-    /// <summary>The embedder that the store was made with.</summary>
+    /// <summary>The embedder of the store.</summary>
     public string Stored { get; } = stored;
 
-    /// <summary>The embedder that it was opened with.</summary>
+    /// <summary>The other one.</summary>
     public string Given { get; } = given;
 }

@@ -24,6 +24,9 @@ public enum Comparison
 
     /// <summary>The field is empty or more than the value.</summary>
     AbsentOrAfter,
+
+    /// <summary>There is no vector of the embedder that is the value.</summary>
+    LacksVector,
 }
 
 /// <summary>One test on one stored field. <paramref name="Field"/> is the storage name, such as <c>created_at</c>.</summary>
@@ -78,6 +81,12 @@ public sealed record RsuFilter
     /// <summary>Only what had expired by this time.</summary>
     public DateTimeOffset? ExpiredAt { get; init; }
 
+    /// <summary>Only this tier.</summary>
+    public RsuTier? Tier { get; init; }
+
+    /// <summary>Only units without a vector of this embedder, in whatever order.</summary>
+    public string? LacksVectorOf { get; init; }
+
     /// <summary>The conditions, tenant first; all must hold.</summary>
     public IEnumerable<Condition> Conditions()
     {
@@ -96,6 +105,8 @@ public sealed record RsuFilter
             ("sketch", Comparison.AnyOf, Sketch),
             ("expires_at", Comparison.AbsentOrAfter, LiveAt),
             ("expires_at", Comparison.AtMost, ExpiredAt),
+            ("tier", Comparison.Equal, Tier),
+            ("embedder", Comparison.LacksVector, LacksVectorOf),
         ];
         foreach (var (field, comparison, value) in optional)
         {

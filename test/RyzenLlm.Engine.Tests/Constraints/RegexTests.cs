@@ -88,24 +88,24 @@ public class RegexTests
     }
 
     [Test]
-    public void MasksEqualTryingEveryToken()
+    public void MasksEqualTryingEveryToken(
+        [Values("(the|ab+c?|\\d+)( (the|é)+)*", "[^\"]*\"", "a{3,5}b{0,60}", "[ab]{0,50}", "(ab|c){0,40}d", "((a|é){0,30}c){0,40}d", "(a?b?){0,30}c", "(ab?){2,45}(ba?){0,45}")] string expression)
     {
-        foreach (var expression in (string[])["(the|ab+c?|\\d+)( (the|é)+)*", "[^\"]*\"", "a{3,5}b{0,60}"])
+        // Long tokens meet the end of a counted repetition at every distance.
+        var vocabulary = new TestVocabulary(420, [.. from length in Enumerable.Range(2, 28) from part in (string[])["a", "ab", "é", "ba"] select string.Concat(Enumerable.Repeat(part, length / part.Length))]);
+        var constraint = Constrained.For(OutputConstraint.Regex(expression), vocabulary);
+        var random = new Random(2);
+        for (var (state, remaining, i) = (constraint.Begin(90), 90, 0); i < 150; i++)
         {
-            var constraint = Constrained.For(OutputConstraint.Regex(expression), Vocabulary);
-            var random = new Random(2);
-            for (var (state, remaining, i) = (constraint.Begin(30), 30, 0); i < 60; i++)
+            var allowed = constraint.Allowed(state, remaining).ToArray();
+            for (var token = 0; token < vocabulary.VocabularySize; token++)
             {
-                var allowed = constraint.Allowed(state, remaining).ToArray();
-                for (var token = 0; token < Vocabulary.VocabularySize; token++)
-                {
-                    var expected = token == Vocabulary.End ? constraint.Accepts(state) : constraint.Next(state, token, remaining) >= 0;
-                    Assert.That(((allowed[token / 64] >> token) & 1) != 0, Is.EqualTo(expected), $"{expression}, token {token}, {remaining} left");
-                }
-
-                var candidates = Enumerable.Range(0, Vocabulary.VocabularySize - 1).Where(t => ((allowed[t / 64] >> t) & 1) != 0).ToArray();
-                (state, remaining) = candidates.Length == 0 || remaining == 1 ? (constraint.Begin(30), 30) : (constraint.Next(state, candidates[random.Next(candidates.Length)], remaining), remaining - 1);
+                var expected = token == vocabulary.End ? constraint.Accepts(state) : constraint.Next(state, token, remaining) >= 0;
+                Assert.That(((allowed[token / 64] >> token) & 1) != 0, Is.EqualTo(expected), $"{expression}, token {token}, {remaining} left");
             }
+
+            var candidates = Enumerable.Range(0, vocabulary.VocabularySize - 1).Where(t => ((allowed[t / 64] >> t) & 1) != 0 && vocabulary.TokenBytes(t).Length < 1 + (i % 5 * 6)).ToArray();
+            (state, remaining) = candidates.Length == 0 || remaining == 1 ? (constraint.Begin(90), 90) : (constraint.Next(state, candidates[random.Next(candidates.Length)], remaining), remaining - 1);
         }
     }
 

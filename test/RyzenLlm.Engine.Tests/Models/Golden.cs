@@ -14,6 +14,7 @@ internal sealed class Golden
         "bitnet-b158-i2_s", "bitnet-b158-tq1_0", "bitnet-b158-tq2_0", "bitnet-old-i2_s", "bitnet-old-tq2_0",
         "mamba-f32", "mamba-f16", "mamba-bf16", "mamba-q8_0", "mamba-untied-q4_0", "mamba-kquant-mixed",
         "rwkv4-random", "rwkv6-f32", "rwkv6-q8_0", "rwkv7-f32", "rwkv7-f16", "rwkv7-q8_0",
+        "qwen3-f32", "qwen3-i2_s", "gemma3-f32", "gemma3-i2_s", "llama-f16", "llama-i2_s",
     ];
 
     /// <summary>Trained by others, beside the repository where present.</summary>
@@ -26,6 +27,7 @@ internal sealed class Golden
     public static readonly string[] Architectures =
     [
         "bitnet-b158-tq2_0", "bitnet-old-i2_s", "mamba-f32", "rwkv4-random", "rwkv5-tiny-730k-trained", "rwkv6-q8_0", "rwkv7-f32",
+        "qwen3-i2_s", "gemma3-f32", "llama-f16",
     ];
 
     private Golden(string name, string modelPath, string expectations, JsonElement expected)

@@ -21,12 +21,12 @@ public class ModelLoaderTests
     [Test]
     public void AnUnknownArchitectureIsAnsweredWithTheKnownOnes()
     {
-        var path = _folder.Path("llama.gguf");
-        new GgufWriter("llama").Write(path);
+        var path = _folder.Path("gpt-j.gguf");
+        new GgufWriter("gpt-j").Write(path);
 
         Assert.That(
             () => ModelLoader.Load(path, OneThread),
-            Throws.TypeOf<ModelFormatException>().With.Message.Contains("rwkv7").And.Message.Contains("'llama'"));
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains("rwkv7").And.Message.Contains("'gpt-j'"));
         Assert.That(ModelMetadata.Read(path).IsSupported, Is.False);
     }
 

@@ -1,3 +1,4 @@
+using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Tests.Files;
 using RyzenLlm.Kernels;
@@ -131,6 +132,61 @@ public class VariantTests
 
         var expected = MambaReference.Logits(path, Prompt);
         Assert.That(found.Zip(expected, (a, b) => Math.Abs(a - b)).Max(), Is.LessThan(1e-3));
+    }
+
+    [Test]
+    public void ANormOfAProductsInputIsAppliedBeforeTheProduct()
+    {
+        // Doubling the norm of one input and halving its matrix is exact.
+        var source = Golden.Open("qwen3-f32").ModelPath;
+        string Variant(string name, float norm, float weight) => source.Rewrite(_folder.Path(name), tensor: (writer, matrix) =>
+        {
+            if (!matrix.Name.EndsWith("ffn_down.weight", StringComparison.Ordinal))
+            {
+                return true;
+            }
+
+            writer.Add(Rewriting.Floats(matrix.Name, matrix.Rows, matrix.Columns, [.. matrix.Decode().Select(value => value * weight)]));
+            writer.Add(Rewriting.Floats(matrix.Name.Replace(".weight", "_norm_in.weight"), 1, matrix.Columns, [.. Enumerable.Repeat(norm, matrix.Columns)]));
+            return false;
+        });
+
+        Assert.That(Logits(Variant("doubled.gguf", 2, 0.5f)), Is.EqualTo(Logits(Variant("plain.gguf", 1, 1))));
+        Assert.That(Logits(Variant("longer.gguf", 2, 1)), Is.Not.EqualTo(Logits(source)));
+    }
+
+    [Test]
+    public void I2_SIsReadWhereTheFileSaysSoOnly()
+    {
+        var source = Golden.Open("llama-i2_s").ModelPath;
+        Assert.That(() => source.Rewrite(_folder.Path("other.gguf"), writer => writer.Set("general.file_type", 2u)), Throws.TypeOf<ModelFormatException>().With.Message.Contains("general.file_type 40"));
+    }
+
+    [TestCase("llama.rope.dimension_count", 8u, "rope.dimension_count")]
+    [TestCase("llama.attention.value_length", 8u, "value_length")]
+    [TestCase("llama.attention.key_length", 4096u, "a head size of at most 1024")]
+    public void FormsOfTransformersThatAreNotRunAreRefused(string key, uint value, string message)
+    {
+        var path = Golden.Open("llama-f16").ModelPath.Rewrite(_folder.Path("odd.gguf"), writer => writer.Set(key, value));
+        Assert.That(() => Logits(path), Throws.TypeOf<ModelFormatException>().With.Message.Contains(message));
+    }
+
+    [TestCase("rope_freqs.weight")]
+    [TestCase("blk.0.attn_q.bias")]
+    public void TensorsThatWouldChangeTheGraphAreRefused(string name)
+    {
+        var added = false;
+        var path = Golden.Open("llama-f16").ModelPath.Rewrite(_folder.Path("odd.gguf"), tensor: (writer, _) =>
+        {
+            if (!added)
+            {
+                writer.Add(Rewriting.Floats(name, 1, 8, new float[8]));
+                added = true;
+            }
+
+            return true;
+        });
+        Assert.That(() => Logits(path), Throws.TypeOf<ModelFormatException>().With.Message.Contains(name));
     }
 
     private static float[] Logits(string path)

@@ -17,6 +17,8 @@ internal sealed class AlgorithmTests
     private const string Llama3Expression =
         @"'[sStTmMdD]|'[rR][eE]|'[vV][eE]|'[lL][lL]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+    private static readonly string Qwen2Expression = Llama3Expression.Replace(@"\p{N}{1,3}", @"\p{N}", StringComparison.Ordinal);
+
     /// <summary>Single characters up to U+FFFF, for which a .NET expression knows the class.</summary>
     private static Arbitrary<string> Texts => Gen.Elements("aZ\u00e9\u65e5\u02b0sTrelvdm'09\u00bd\u0664\u2167 \t\r\n\u0085\u00a0\u3000.,_-\u0301\u200b\u20ac\0\u180e".ToCharArray())
         .ListOf().Select(characters => string.Concat(characters)).ToArbitrary();
@@ -28,6 +30,7 @@ internal sealed class AlgorithmTests
     {
         Prop.ForAll(Texts, text => Words(text, llama3: false).SequenceEqual(Matches(text, Gpt2Expression))).Check(Config);
         Prop.ForAll(Texts, text => Words(text, llama3: true).SequenceEqual(Matches(text, Llama3Expression))).Check(Config);
+        Prop.ForAll(Texts, text => Words(text, WordSplitter.NextQwen2).SequenceEqual(Matches(text, Qwen2Expression))).Check(Config);
     }
 
     [Test]
@@ -139,13 +142,17 @@ internal sealed class AlgorithmTests
 
     private static List<string> Matches(string text, string expression) => [.. Regex.Matches(text, expression).Select(match => match.Value)];
 
-    private static List<string> Words(string text, bool llama3)
+    private delegate int NextWord(ReadOnlySpan<byte> text, int start);
+
+    private static List<string> Words(string text, bool llama3) => Words(text, llama3 ? WordSplitter.NextLlama3 : WordSplitter.NextGpt2);
+
+    private static List<string> Words(string text, NextWord next)
     {
         var bytes = Encoding.UTF8.GetBytes(text);
         var words = new List<string>();
         for (int start = 0, end; start < bytes.Length; start = end)
         {
-            end = llama3 ? WordSplitter.NextLlama3(bytes, start) : WordSplitter.NextGpt2(bytes, start);
+            end = next(bytes, start);
             words.Add(Encoding.UTF8.GetString(bytes.AsSpan(start, end - start)));
         }
 

@@ -12,7 +12,7 @@ internal sealed class LoadingTests
     private static IEnumerable<TestCaseData> Faults =>
     [
         new(Good with { Model = "bert" }, "gpt2, llama, rwkv"),
-        new(Good with { Pre = "qwen2" }, "llama-bpe, llama3"),
+        new(Good with { Pre = "starcoder" }, "llama-bpe, llama3"),
         new(Good with { Tokens = new ByteStrings() }, "tokenizer.ggml.tokens"),
         new(Good with { Types = [1] }, "257 values under tokenizer.ggml.token_type"),
         new(Good with { Types = [.. Good.Types[1..], 9] }, "tokenizer.ggml.token_type[256]"),
@@ -42,6 +42,7 @@ internal sealed class LoadingTests
     [TestCase("mamba", null, false)]
     [TestCase("bitnet-b1.58", "gpt-2", false)]
     [TestCase("llama", "llama3", true)]
+    [TestCase("qwen3", "qwen2", false)]
     public void AMissingPreTokeniserIsLlama3sUnderBitNetOnly(string architecture, string? pre, bool llama3)
     {
         var tokenizer = TokenizerLoader.From(Good with { Architecture = architecture, Pre = pre, BosId = 0, Merges = new ByteStrings() });

@@ -107,6 +107,34 @@ public sealed class MemoryVerbTests
         Assert.That(Strings(stats.GetProperty("tenants")), Is.EqualTo(new[] { "default/c1", "default/c2" }));
     }
 
+    [Test]
+    public async Task AModelCanMakeTheVectorsAndTheBuiltInEmbedderAgain()
+    {
+        await Json("ingest", "--file", await Write("d.jsonl", Dialogue));
+        string[] tenant = ["--tenant", "default/c1"];
+        Assert.That((await Json(["stats", .. tenant])).GetProperty("embedder").GetString(), Is.EqualTo("hash-256@1"));
+        string[] model = ["--set", "Memory:Embedder=model:tales-bitnet"];
+        Assert.That((await Json(["stats", .. tenant, .. model])).GetProperty("embedder").GetString(), Is.EqualTo("hash-256@1"), "reading changes nothing");
+
+        var changed = await Json(["reembed", .. model]);
+        Assert.That(changed.GetProperty("embedded").GetInt32(), Is.EqualTo(3));
+        Assert.That(changed.GetProperty("embedder").GetString(), Does.Match("^model:tales-bitnet/mean@[0-9a-f]{16}$"));
+        Assert.That((await Json(["reembed", .. model])).GetProperty("embedded").GetInt32(), Is.Zero);
+
+        // The verb has the built-in embedder in its settings, and asks the store's in its place.
+        Assert.That((await Json(["recall", "Which pet did Ann adopt?", .. tenant])).GetProperty("text").GetString(), Does.Contain("Bruno"));
+        Assert.That((await Json(["ingest", "--file", await Write("more.jsonl", Dialogue.Replace("grey", "white", StringComparison.Ordinal).Replace("D1", "D2", StringComparison.Ordinal))])).GetProperty("stored").GetInt32(), Is.Positive);
+        Assert.That((await Json(["migrate", "--to", $"sqlite:{Path.Combine(_folder, "copy.db")}"])).GetProperty("copied").GetInt32(), Is.GreaterThan(3));
+
+        Assert.That((await Json("reembed")).GetProperty("embedder").GetString(), Is.EqualTo("hash-256@1"));
+        Assert.That((await Json("reembed", "--set", "Memory:Embedder=none")).GetProperty("embedder").GetString(), Is.EqualTo("none"));
+        Assert.That((await Json(["recall", "Which pet did Ann adopt?", .. tenant])).GetProperty("text").GetString(), Does.Contain("Bruno"));
+
+        var (code, _, error) = await Run("stats", "--set", "Memory:Embedder=model:nobody");
+        Assert.That((code, error), Is.EqualTo((1, error)));
+        Assert.That(error, Does.Contain("no model named 'nobody'"));
+    }
+
     private async Task<string> Write(string name, string content)
     {
         var path = Path.Combine(_folder, name);

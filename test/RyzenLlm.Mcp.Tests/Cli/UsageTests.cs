@@ -49,7 +49,7 @@ public sealed class UsageTests
 
     [Test]
     public async Task EveryVerbHasHelp([Values("", "serve", "generate", "tokenize", "detokenize", "eval", "perplexity", "inspect", "bench", "models", "models list", "doctor",
-        "memory", "memory ingest", "memory recall", "memory list", "memory show", "memory forget", "memory stats", "memory eval", "memory migrate")] string verb)
+        "memory", "memory ingest", "memory recall", "memory list", "memory show", "memory forget", "memory stats", "memory eval", "memory migrate", "memory reembed")] string verb)
     {
         var (code, output, _) = await BuiltProgram.RunAsync([.. verb.Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"]);
         Assert.That(code, Is.Zero);

@@ -10,17 +10,6 @@ public sealed class MalformedTests
     private const int Messages = 4_000;
     private const int RawRequests = 1_000;
 
-    private static readonly string[] Seeds =
-    [
-        """{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}""",
-        """{"jsonrpc":"2.0","id":2,"method":"tools/list"}""",
-        """{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"model-select","arguments":{"action":"list"}}}""",
-        """{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"recall-context","arguments":{"query":"x"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}""",
-        """{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}""",
-        """[{"jsonrpc":"2.0","id":5,"method":"ping"}]""",
-        """{"jsonrpc":"2.0","id":6,"result":{}}""",
-    ];
-
     private HttpProgram _program = null!;
 
     [OneTimeSetUp]
@@ -44,7 +33,7 @@ public sealed class MalformedTests
         var codes = new Dictionary<HttpStatusCode, int>();
         for (var i = 0; i < Messages; i++)
         {
-            var request = HttpProgram.Post(new ByteArrayContent(Mutated(random, Encoding.UTF8.GetBytes(Seeds[random.Next(Seeds.Length)]))));
+            var request = HttpProgram.Post(new ByteArrayContent(Malformed.Message(random)));
             request.Content!.Headers.TryAddWithoutValidation("Content-Type", random.Next(50) == 0 ? "text/plain" : "application/json");
             if (random.Next(3) == 0)
             {
@@ -70,14 +59,14 @@ public sealed class MalformedTests
     {
         var random = new Random(20260729);
         var whole = Encoding.ASCII.GetBytes(
-            $"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {HttpProgram.Owner}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: {Seeds[1].Length}\r\nConnection: close\r\n\r\n{Seeds[1]}");
+            $"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {HttpProgram.Owner}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: {Malformed.Seeds[1].Length}\r\nConnection: close\r\n\r\n{Malformed.Seeds[1]}");
         for (var i = 0; i < RawRequests; i++)
         {
             using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
             await socket.ConnectAsync(IPAddress.Loopback, _program.Address.Port);
             try
             {
-                await socket.SendAsync(Mutated(random, whole));
+                await socket.SendAsync(Malformed.Mutated(random, whole));
                 socket.Shutdown(SocketShutdown.Send);
                 if (random.Next(2) == 0)
                 {
@@ -92,38 +81,5 @@ public sealed class MalformedTests
                 // The server has closed the connection, as it may.
             }
         }
-    }
-
-    // Cut, doubled, overwritten, swelled or nested.
-    private static byte[] Mutated(Random random, byte[] seed)
-    {
-        var bytes = seed.ToList();
-        for (var changes = random.Next(1, 5); changes > 0 && bytes.Count > 0; changes--)
-        {
-            var at = random.Next(bytes.Count);
-            switch (random.Next(6))
-            {
-                case 0:
-                    bytes.RemoveRange(at, bytes.Count - at);
-                    break;
-                case 1:
-                    bytes.RemoveAt(at);
-                    break;
-                case 2:
-                    bytes[at] = (byte)random.Next(256);
-                    break;
-                case 3:
-                    bytes.InsertRange(at, bytes.GetRange(at, Math.Min(random.Next(64), bytes.Count - at)));
-                    break;
-                case 4:
-                    bytes.InsertRange(at, Enumerable.Repeat((byte)"[{\""[random.Next(3)], random.Next(2000)));
-                    break;
-                default:
-                    bytes.InsertRange(at, [0xff, 0xfe, 0x00, (byte)'\\', (byte)'u', (byte)'d', (byte)'8']);
-                    break;
-            }
-        }
-
-        return [.. bytes];
     }
 }

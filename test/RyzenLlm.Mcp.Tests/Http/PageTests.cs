@@ -130,6 +130,18 @@ public sealed partial class PageTests
         Assert.That(JsonDocument.Parse(await answer.Content.ReadAsStringAsync()).RootElement.GetProperty("error").GetString(), Does.Contain(message));
     }
 
+    [Test]
+    public async Task TheModelMayBeChosenForTheQuestion()
+    {
+        var question = new StringContent("""{"prompt":"The wheel","max_tokens":3,"model":"auto"}""", Encoding.UTF8, "application/json");
+        using var answer = await _program.Http.SendAsync(HttpProgram.Post(question, path: "/api/generate"));
+        var said = await answer.EnsureSuccessStatusCode().Content.ReadAsStringAsync();
+        var done = JsonDocument.Parse(said[(said.IndexOf("event: done\ndata: ") + "event: done\ndata: ".Length)..]).RootElement;
+        Assert.That(done.GetProperty("completion_tokens").GetInt32(), Is.EqualTo(3));
+        Assert.That(done.GetProperty("model_reason").GetString(), Does.StartWith(done.GetProperty("model").GetString()!));
+        Assert.That(await _program.Http.GetStringAsync("/page.js"), Does.Contain("names.push('auto')"));
+    }
+
     private async Task<(HttpStatusCode Code, JsonElement Answer)> AskAsync(HttpMethod method, string path, string token)
     {
         var request = new HttpRequestMessage(method, path);

@@ -164,8 +164,29 @@ public sealed class MemoryToolTests
         Assert.That((await Call(server.Client, "recall-context", ("query", "x"))).GetProperty("units").GetArrayLength(), Is.Zero, "tried again");
     }
 
-    private Task<InProcessServer> StartAsync(string tenant) => InProcessServer.StartAsync(
-        "2025-11-25", s => s with { Memory = s.Memory with { Store = $"sqlite:{Path.Combine(_folder, "memory.db")}", Tenant = tenant } });
+    [Test]
+    public async Task AnotherEmbedderReplacesTheVectorsInTheBackground()
+    {
+        await Call("store-context", ("text", Fact));
+        await using var changed = await StartAsync("ann", "model:mamba-f32");
+        Assert.That((await Call(changed.Client, "recall-context", ("query", "spare key"))).GetProperty("text").GetString(), Does.Contain(Fact));
+
+        using var store = new RyzenLlm.Memory.Stores.Sqlite.SqliteRsuStore(Path.Combine(_folder, "memory.db"), "none");
+        do
+        {
+            await Task.Delay(20);
+            await store.ForTenant("ann").RankAsync("", null, new("ann"), 1); // looks what the file is embedded with
+        }
+        while (!store.Embedder.StartsWith("model:mamba-f32/mean@", StringComparison.Ordinal));
+
+        Assert.That((await Call(changed.Client, "recall-context", ("query", "spare key"))).GetProperty("text").GetString(), Does.Contain(Fact));
+        await Call("store-context", ("text", "The ferry leaves at nine on weekdays, and at ten on Sundays."));
+        var units = await store.ForTenant("ann").ReadAsync(new("ann"), 9, vectors: true).ToArrayAsync();
+        Assert.That(units.Select(u => u.Embedding is null), Is.EqualTo(new[] { false, false }), "the first server follows");
+    }
+
+    private Task<InProcessServer> StartAsync(string tenant, string embedder = "builtin") => InProcessServer.StartAsync(
+        "2025-11-25", s => s with { Memory = s.Memory with { Store = $"sqlite:{Path.Combine(_folder, "memory.db")}", Tenant = tenant, Embedder = embedder } });
 
     private Task<JsonElement> Call(string tool, params (string, object?)[] arguments) => Call(_server.Client, tool, arguments);
 

@@ -10,15 +10,15 @@ namespace RyzenLlm.Mcp.Tests.Server;
 public sealed class ModelSelectTests
 {
     private InProcessServer _server = null!;
+    private AppSettings _settings = null!;
 
     [SetUp]
     public async Task StartAsync()
     {
         var folder = Repository.Scratch("profiles");
-        AppSettings settings = new();
-        _server = await InProcessServer.StartAsync("2025-11-25", s => settings = s with { Models = s.Models with { ProfileFolder = folder } });
-        var library = new ModelLibrary(settings.Models, [Repository.Models]);
-        var store = new ProfileStore(settings);
+        _server = await InProcessServer.StartAsync("2025-11-25", s => _settings = s with { Models = s.Models with { ProfileFolder = folder } });
+        var library = new ModelLibrary(_settings.Models, [Repository.Models]);
+        var store = new ProfileStore(_settings);
         store.Save(library.Resolve("mamba-f32"), Profile("mamba-f32", bits: 1.5, rate: 1000, recurrent: true));
         store.Save(library.Resolve("bitnet-b158-tq2_0"), Profile("bitnet-b158-tq2_0", bits: 1.45, rate: 100, recurrent: false));
     }
@@ -82,6 +82,28 @@ public sealed class ModelSelectTests
         Assert.That(generated.GetProperty("model_reason").GetString(), Does.StartWith("bitnet-b158-tq2_0: ").And.Contain("4 answer tokens"));
         var named = await CallAsync("generate", ("prompt", "The wheel"), ("max_tokens", 4));
         Assert.That(named.TryGetProperty("model_reason", out _), Is.False);
+    }
+
+    [TestCase("4GB")]
+    [TestCase("0")]
+    public async Task AutoWeighsWhatWasSaidBeforeInTheSession(string disk)
+    {
+        await StopAsync();
+        _server = await InProcessServer.StartAsync("2025-11-25", s => _settings = s with
+        {
+            Models = _settings.Models,
+            States = new() { Disk = disk, Folder = Repository.Scratch("states") },
+        });
+        var before = string.Join(' ', Enumerable.Repeat("The wheel turns.", 60));
+        await CallAsync("generate", ("prompt", before), ("max_tokens", 4), ("model", "mamba-f32"), ("session", "talk"));
+        Assert.That(await PromptTokensAsync("talk"), Is.GreaterThan(200), "4 bytes each, as the profiles say");
+        Assert.That(await PromptTokensAsync("another"), Is.LessThan(20));
+
+        async Task<int> PromptTokensAsync(string session)
+        {
+            var generated = await CallAsync("generate", ("prompt", "On."), ("max_tokens", 4), ("model", "auto"), ("session", session), ("latency_target_seconds", 600));
+            return int.Parse(System.Text.RegularExpressions.Regex.Match(generated.GetProperty("model_reason").GetString()!, "for ([0-9]+) prompt").Groups[1].Value);
+        }
     }
 
     [Test]

@@ -8,15 +8,6 @@ namespace RyzenLlm.Mcp.Tests.Server;
 /// <summary>The built program as a server over standard input and output.</summary>
 public sealed class ProcessTests
 {
-    private const string Initialize =
-        """{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}""";
-
-    private const string Initialized = """{"jsonrpc":"2.0","method":"notifications/initialized"}""";
-
-    private static readonly string Endless =
-        """{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"generate","_meta":{"progressToken":"p"},"arguments":{"prompt":"The wheel","max_tokens":1000000,"deadline_seconds":3600,"model":"""
-        + JsonSerializer.Serialize(Repository.EndlessModel) + "}}}";
-
     [TestCase("2025-11-25")]
     [TestCase("2026-07-28")]
     public async Task AClientOfEitherEraGeneratesText(string era)
@@ -42,11 +33,9 @@ public sealed class ProcessTests
         environment["RYZENLLM__LOG__LEVEL"] = "trace";
         using var process = BuiltProgram.Start([], environment);
         var error = process.StandardError.ReadToEndAsync();
-        await SendAsync(process, Initialize);
-        await ReadAnswerAsync(process, 1);
-        await SendAsync(process, Initialized);
-        await SendAsync(process, """{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"generate","arguments":{"prompt":"The","max_tokens":3}}}""");
-        await ReadAnswerAsync(process, 2);
+        await StdioSession.OpenAsync(process);
+        await StdioSession.SendAsync(process, """{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"generate","arguments":{"prompt":"The","max_tokens":3}}}""");
+        await StdioSession.ReadAnswerAsync(process, 2);
         process.StandardInput.Close();
         var rest = await process.StandardOutput.ReadToEndAsync();
         await BuiltProgram.WaitAsync(process);
@@ -61,9 +50,9 @@ public sealed class ProcessTests
         // A wrong line on the input makes the server complain; the complaint must not land on standard output either.
         using var process = BuiltProgram.Start([]);
         _ = process.StandardError.ReadToEndAsync();
-        await SendAsync(process, "this is no JSON");
-        await SendAsync(process, Initialize);
-        await ReadAnswerAsync(process, 1);
+        await StdioSession.SendAsync(process, "this is no JSON");
+        await StdioSession.SendAsync(process, StdioSession.Initialize);
+        await StdioSession.ReadAnswerAsync(process, 1);
         process.StandardInput.Close();
         await BuiltProgram.WaitAsync(process);
     }
@@ -73,10 +62,8 @@ public sealed class ProcessTests
     {
         using var process = BuiltProgram.Start(["serve", "--set", "Server:ProgressSeconds=0.05"]);
         _ = process.StandardError.ReadToEndAsync();
-        await SendAsync(process, Initialize);
-        await ReadAnswerAsync(process, 1);
-        await SendAsync(process, Initialized);
-        await SendAsync(process, Endless);
+        await StdioSession.OpenAsync(process);
+        await StdioSession.SendAsync(process, StdioSession.Endless);
         List<double> progress = [];
         while (progress.Count < 5)
         {
@@ -111,8 +98,8 @@ public sealed class ProcessTests
 
         using var shell = Process.Start(start)!;
         using var server = Process.GetProcessById(int.Parse((await BuiltProgram.ReadLineAsync(shell))!));
-        await SendAsync(shell, Initialize);
-        await ReadAnswerAsync(shell, 1);
+        await StdioSession.SendAsync(shell, StdioSession.Initialize);
+        await StdioSession.ReadAnswerAsync(shell, 1);
         shell.Kill();
         if (exit)
         {
@@ -120,8 +107,8 @@ public sealed class ProcessTests
             return;
         }
 
-        await SendAsync(shell, """{"jsonrpc":"2.0","id":2,"method":"ping"}""");
-        await ReadAnswerAsync(shell, 2);
+        await StdioSession.SendAsync(shell, """{"jsonrpc":"2.0","id":2,"method":"ping"}""");
+        await StdioSession.ReadAnswerAsync(shell, 2);
         shell.StandardInput.Close();
         await BuiltProgram.WaitAsync(server);
     }
@@ -131,16 +118,14 @@ public sealed class ProcessTests
     {
         using var process = BuiltProgram.Start(["serve", "--set", "Server:ProgressSeconds=0.05"]);
         _ = process.StandardError.ReadToEndAsync();
-        await SendAsync(process, Initialize);
-        await ReadAnswerAsync(process, 1);
-        await SendAsync(process, Initialized);
-        await SendAsync(process, Endless);
+        await StdioSession.OpenAsync(process);
+        await StdioSession.SendAsync(process, StdioSession.Endless);
         Assert.That(await BuiltProgram.ReadLineAsync(process), Does.Contain("notifications/progress"));
-        await SendAsync(process, """{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}""");
+        await StdioSession.SendAsync(process, """{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}""");
 
         // Calls of one model are served in turn: this one would wait for its deadline if the first still ran.
-        await SendAsync(process, Endless.Replace("\"id\":3", "\"id\":4").Replace("1000000", "2").Replace("3600", "60"));
-        var answer = await ReadAnswerAsync(process, 4, unexpected: 3);
+        await StdioSession.SendAsync(process, StdioSession.Endless.Replace("\"id\":3", "\"id\":4").Replace("1000000", "2").Replace("3600", "60"));
+        var answer = await StdioSession.ReadAnswerAsync(process, 4, unexpected: 3);
         Assert.That(answer.GetProperty("result").GetProperty("structuredContent").GetProperty("stop_reason").GetString(), Is.EqualTo("length"));
         process.StandardInput.Close();
         await BuiltProgram.WaitAsync(process);
@@ -151,7 +136,7 @@ public sealed class ProcessTests
     public async Task QuickCallsAreAnsweredEvenIfTheInputEndsAtOnce()
     {
         var (code, output, _) = await BuiltProgram.RunAsync(
-            [], $"{Initialize}\n{Initialized}\n{"""{"jsonrpc":"2.0","id":2,"method":"tools/list"}"""}\n");
+            [], $"{StdioSession.Initialize}\n{StdioSession.Initialized}\n{"""{"jsonrpc":"2.0","id":2,"method":"tools/list"}"""}\n");
         Assert.That(code, Is.Zero);
         var ids = output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement.GetProperty("id").GetInt32());
         Assert.That(ids, Is.EquivalentTo(new[] { 1, 2 }));
@@ -166,31 +151,5 @@ public sealed class ProcessTests
         Assert.That(code, Is.EqualTo(1));
         Assert.That(output, Is.Empty);
         Assert.That(error, Does.Contain("RYZENLLM__ENGINE__KERNELS").And.Contain("one of: auto, portable, avx2, avx512"));
-    }
-
-    private static async Task SendAsync(Process process, string message)
-    {
-        await process.StandardInput.WriteLineAsync(message);
-        await process.StandardInput.FlushAsync();
-    }
-
-    // Every line on the way must be a JSON-RPC message.
-    private static async Task<JsonElement> ReadAnswerAsync(Process process, int id, int unexpected = -1)
-    {
-        while (true)
-        {
-            var line = await BuiltProgram.ReadLineAsync(process) ?? throw new EndOfStreamException($"No answer to request {id}.");
-            JsonElement message = default;
-            Assert.That(() => message = JsonDocument.Parse(line).RootElement, Throws.Nothing, line);
-            Assert.That(message.GetProperty("jsonrpc").GetString(), Is.EqualTo("2.0"));
-            if (message.TryGetProperty("id", out var answered) && answered.ValueKind == JsonValueKind.Number)
-            {
-                Assert.That(answered.GetInt32(), Is.Not.EqualTo(unexpected));
-                if (answered.GetInt32() == id)
-                {
-                    return message;
-                }
-            }
-        }
     }
 }

@@ -51,6 +51,7 @@ public sealed class SettingsTests
     [TestCase("Generation:TopP", "1.01", "must be a number above 0, at most 1")]
     [TestCase("Generation:TopK", "-1", "must be a whole number from 0.")]
     [TestCase("Generation:Seed", "-1", "Generation:Seed")]
+    [TestCase("Memory:Embedder", "model:", "Memory:Embedder (on the command line) is 'model:' but must be builtin, none or model:NAME.")]
     [TestCase("Memory:Secrets", "hide", "must be one of: Redact, Refuse, Keep")]
     [TestCase("Memory:Qdrant:AllowSharedIdf", "perhaps", "must be true or false")]
     [TestCase("Memory:Ranking:B", "2", "must be a number from 0, at most 1")]

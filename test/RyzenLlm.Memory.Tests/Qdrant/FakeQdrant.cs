@@ -55,6 +55,30 @@ internal sealed class FakeQdrant : IDisposable
     /// <summary>Answers to give instead of the real one, first to last; a null lets the request through.</summary>
     public Queue<(int Status, string Body)?> Faults { get; } = new();
 
+    /// <summary>Names of the dense vectors that the points may have.</summary>
+    public string[] VectorNames
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return [.. DenseVectors.Select(v => v.Key)];
+            }
+        }
+    }
+
+    /// <summary>Names of the vectors that any point has.</summary>
+    public string[] VectorsOfPoints
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return [.. _points.Values.SelectMany(p => p["vector"]!.AsObject().Select(v => v.Key)).Distinct().Order()];
+            }
+        }
+    }
+
     public int PointCount
     {
         get
@@ -86,6 +110,7 @@ internal sealed class FakeQdrant : IDisposable
             byte[] bytes = Encoding.UTF8.GetBytes(text);
             context.Response.StatusCode = status;
             context.Response.ContentType = text.StartsWith('{') ? "application/json" : "text/plain";
+            context.Response.ContentLength64 = bytes.Length; // one packet: pieces would wait for the client's acknowledgements
             try
             {
                 await context.Response.OutputStream.WriteAsync(bytes);
@@ -160,6 +185,11 @@ internal sealed class FakeQdrant : IDisposable
             return (404, Envelope(null, $"Not found: Collection `{parts[1]}` doesn't exist!"));
         }
 
+        if (action.StartsWith("vectors/", StringComparison.Ordinal))
+        {
+            return Vector(method, parts[3], wait, body);
+        }
+
         bool write = action is "points" or "points/vectors" or "points/delete" or "index";
         if (write && wait != "true")
         {
@@ -169,13 +199,14 @@ internal sealed class FakeQdrant : IDisposable
         return (method, action) switch
         {
             ("GET", "") => Ok(Info()),
+            ("PATCH", "") => Patch(body!),
             ("PUT", "index") => Index(body!),
             ("PUT", "points") => Upsert(body!),
             ("PUT", "points/vectors") => UpdateVectors(body!),
             ("POST", "points/delete") => Delete(body!),
             ("POST", "points/count") => Count(body!),
             ("POST", "points/scroll") => Scroll(body!),
-            ("POST", "points/query") => Ok(new JsonObject { ["points"] = new FakeQdrantQuery(_points, _indexed, ServerVersion).Run(body!) }),
+            ("POST", "points/query") => Query(body!),
             ("POST", "facet") => Facet(body!),
             _ => throw new QdrantRefusal(404, $"{method} {path} is no request of this interface"),
         };
@@ -184,10 +215,7 @@ internal sealed class FakeQdrant : IDisposable
     private (int Status, string Text) Create(JsonObject body)
     {
         QdrantShape.Keys(body, "vectors", "sparse_vectors", "hnsw_config", "on_disk_payload", "metadata", "strict_mode_config", "replication_factor", "write_consistency_factor");
-        JsonObject dense = body["vectors"]!["dense"]!.AsObject();
-        QdrantShape.Keys(dense, "size", "distance", "memory", "datatype");
-        QdrantShape.Require((int)dense["size"]! is >= 1 and <= 65536, "size must be 1..65536");
-        QdrantShape.Require((string?)dense["memory"] is null or "cold" or "cached", "dense storage refuses 'pinned'");
+        QdrantShape.Dense(body["vectors"]!["dense"]!.AsObject());
         QdrantShape.Keys(body["sparse_vectors"]!["bm25"]!.AsObject(), "modifier", "index");
         QdrantShape.Keys(body["hnsw_config"]!.AsObject(), "m", "payload_m", "ef_construct");
         QdrantShape.Keys(
@@ -199,6 +227,53 @@ internal sealed class FakeQdrant : IDisposable
         }
 
         _collection = body.DeepClone().AsObject();
+        return Ok(true);
+    }
+
+    private JsonObject DenseVectors => _collection!["vectors"]!.AsObject();
+
+    private (int Status, string Text) Query(JsonObject body)
+    {
+        JsonObject[] searches = [body, .. (body["prefetch"] as JsonArray ?? []).Select(p => p!.AsObject())];
+        if (searches.Select(s => (string?)s["using"]).FirstOrDefault(name => name is not null and not "bm25" && !DenseVectors.ContainsKey(name)) is { } unknown)
+        {
+            return (400, Envelope(null, $"Wrong input: Not existing vector name error: {unknown}"));
+        }
+
+        return Ok(new JsonObject { ["points"] = new FakeQdrantQuery(_points, _indexed, ServerVersion).Run(body) });
+    }
+
+    // Came with 1.18. Creating one that exists with the same configuration changes nothing; deleting takes its values from all points.
+    private (int Status, string Text) Vector(string method, string name, string? wait, JsonObject? body)
+    {
+        QdrantShape.Require(Version.Parse(ServerVersion) >= new Version(1, 18) && wait == "true", "vectors are added and deleted from 1.18 on, and waited for");
+        QdrantShape.Require(name.Length <= 200 && name.IndexOfAny(['<', '>', ':', '"', '/', '\\', '|', '?', '*']) < 0, $"'{name}' is no name of a vector");
+        if (method == "PUT")
+        {
+            QdrantShape.Keys(body!, "dense");
+            QdrantShape.Dense(body!["dense"]!.AsObject());
+            DenseVectors[name] = body["dense"]!.DeepClone();
+        }
+        else
+        {
+            QdrantShape.Require(method == "DELETE" && DenseVectors.Remove(name), $"there is no vector {name} to {method}");
+            foreach (JsonObject point in _points.Values)
+            {
+                point["vector"]!.AsObject().Remove(name);
+            }
+        }
+
+        return Ok(true);
+    }
+
+    private (int Status, string Text) Patch(JsonObject body)
+    {
+        QdrantShape.Keys(body, "metadata");
+        foreach (var (key, value) in body["metadata"]!.AsObject())
+        {
+            _collection!["metadata"]![key] = value?.DeepClone();
+        }
+
         return Ok(true);
     }
 
@@ -233,12 +308,15 @@ internal sealed class FakeQdrant : IDisposable
         QdrantShape.Keys(body, "points", "update_mode", "update_filter");
         JsonArray points = body["points"]!.AsArray();
         QdrantShape.Require(points.Count is > 0 and <= 256, "batches have 1 to 256 points");
-        int size = (int)_collection!["vectors"]!["dense"]!["size"]!;
         foreach (JsonNode? node in points)
         {
             JsonObject point = node!.AsObject();
             QdrantShape.Keys(point, "id", "vector", "payload");
-            QdrantShape.Vectors(point["vector"]!.AsObject(), size);
+            if (QdrantShape.Unknown(point["vector"]!.AsObject(), DenseVectors) is { } name)
+            {
+                return (400, Envelope(null, $"Wrong input: Not existing vector name error: {name}"));
+            }
+
             QdrantShape.Require(!string.IsNullOrEmpty((string?)point["payload"]!["tenant"]), "a point without a tenant");
             _points[Guid.Parse((string)point["id"]!).ToString()] = QdrantShape.Normalised(point.DeepClone().AsObject());
         }
@@ -249,17 +327,20 @@ internal sealed class FakeQdrant : IDisposable
     private (int Status, string Text) UpdateVectors(JsonObject body)
     {
         QdrantShape.Keys(body, "points", "update_filter");
-        int size = (int)_collection!["vectors"]!["dense"]!["size"]!;
         foreach (JsonNode? node in body["points"]!.AsArray())
         {
             QdrantShape.Keys(node!.AsObject(), "id", "vector");
-            QdrantShape.Vectors(node["vector"]!.AsObject(), size);
-            if (!_points.TryGetValue((string)node["id"]!, out JsonObject? point))
+            if (QdrantShape.Unknown(node["vector"]!.AsObject(), DenseVectors) is { } missing)
             {
-                throw new QdrantRefusal(404, $"Not found: No point with id {node["id"]} found");
+                return (400, Envelope(null, $"Wrong input: Not existing vector name error: {missing}"));
             }
 
-            foreach (var (name, vector) in node["vector"]!.AsObject())
+            if (!_points.TryGetValue((string)node["id"]!, out JsonObject? point))
+            {
+                return (404, Envelope(null, $"Not found: No point with id {node["id"]} found"));
+            }
+
+            foreach (var (name, vector) in QdrantShape.Normalised(node.DeepClone().AsObject())["vector"]!.AsObject())
             {
                 point["vector"]![name] = vector!.DeepClone();
             }

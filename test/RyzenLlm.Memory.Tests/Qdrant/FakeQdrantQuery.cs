@@ -49,18 +49,17 @@ internal sealed class FakeQdrantQuery(Dictionary<string, JsonObject> points, Has
 
     private IEnumerable<(string Id, double Score)> Nearest(JsonObject search, JsonObject[] candidates) => (string)search["using"]! switch
     {
-        "dense" => Dense(search["query"]!.AsArray(), candidates),
         "bm25" => Sparse(search, candidates),
-        var name => throw new QdrantRefusal(400, $"Wrong input: Not existing vector name error: {name}"),
+        var name => Dense(name, search["query"]!.AsArray(), candidates),
     };
 
-    private static IEnumerable<(string, double)> Dense(JsonArray query, JsonObject[] candidates)
+    private static IEnumerable<(string, double)> Dense(string name, JsonArray query, JsonObject[] candidates)
     {
         double[] q = [.. query.Select(v => (double)v!)];
         double norm = Math.Sqrt(q.Sum(v => v * v));
         foreach (JsonObject point in candidates)
         {
-            if (point["vector"]!["dense"] is JsonArray dense)
+            if (point["vector"]![name] is JsonArray dense)
             {
                 QdrantShape.Require(dense.Count == q.Length, "Wrong input: Vector dimension error");
                 double[] d = ParsedDense.GetValue(dense, node => [.. node.AsArray().Select(v => (double)v!)]);

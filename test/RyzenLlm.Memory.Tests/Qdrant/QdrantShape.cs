@@ -23,18 +23,33 @@ internal static class QdrantShape
         }
     }
 
-    public static void Vectors(JsonObject vectors, int size)
+    public static void Dense(JsonObject dense)
     {
-        Keys(vectors, "dense", "bm25");
-        if (vectors["dense"] is JsonArray dense)
+        Keys(dense, "size", "distance", "memory", "datatype");
+        Require((int)dense["size"]! is >= 1 and <= 65536, "size must be 1..65536");
+        Require((string?)dense["memory"] is null or "cold" or "cached", "dense storage refuses 'pinned'");
+    }
+
+    /// <summary>Checks a point's vectors; returns the name of one that the collection does not have, or null.</summary>
+    public static string? Unknown(JsonObject vectors, JsonObject collection)
+    {
+        foreach (var (name, vector) in vectors)
         {
-            Require(dense.Count == size, $"Wrong input: Vector dimension error: expected dim: {size}, got {dense.Count}");
+            if (name == "bm25")
+            {
+                Sparse(vector!.AsObject());
+            }
+            else if (collection[name] is { } config)
+            {
+                Require(vector!.AsArray().Count == (int)config["size"]!, $"Wrong input: Vector dimension error: expected dim: {config["size"]}, got {vector.AsArray().Count}");
+            }
+            else
+            {
+                return name;
+            }
         }
 
-        if (vectors["bm25"] is JsonObject sparse)
-        {
-            Sparse(sparse);
-        }
+        return null;
     }
 
     public static void Sparse(JsonObject sparse)
@@ -50,10 +65,13 @@ internal static class QdrantShape
     /// <summary>Cosine vectors are normalised when written.</summary>
     public static JsonObject Normalised(JsonObject point)
     {
-        if (point["vector"]!["dense"] is JsonArray dense)
+        foreach (var (name, vector) in point["vector"]!.AsObject().ToArray())
         {
-            double norm = Math.Sqrt(dense.Sum(v => (double)v! * (double)v!));
-            point["vector"]!["dense"] = new JsonArray([.. dense.Select(v => JsonValue.Create((double)v! / (norm == 0 ? 1 : norm)))]);
+            if (vector is JsonArray dense)
+            {
+                double norm = Math.Sqrt(dense.Sum(v => (double)v! * (double)v!));
+                point["vector"]![name] = new JsonArray([.. dense.Select(v => JsonValue.Create((double)v! / (norm == 0 ? 1 : norm)))]);
+            }
         }
 
         return point;
@@ -121,6 +139,12 @@ internal sealed class QdrantMatch
             QdrantShape.Keys(condition, "has_id");
             HashSet<string> set = [.. ids.Select(i => (string)i!)];
             return p => set.Contains((string)p["id"]!);
+        }
+
+        if ((string?)condition["has_vector"] is { } name)
+        {
+            QdrantShape.Keys(condition, "has_vector");
+            return p => p["vector"]![name] is not null;
         }
 
         if (condition["is_empty"] is JsonObject empty)

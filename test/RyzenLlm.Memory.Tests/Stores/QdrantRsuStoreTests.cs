@@ -11,6 +11,12 @@ internal sealed class QdrantRsuStoreTests : RsuStoreContract
 {
     private FakeQdrant? _server;
 
+    protected override void AssertOneVectorEach()
+    {
+        Assert.That(_server!.VectorNames, Has.Length.EqualTo(1));
+        Assert.That(_server.VectorsOfPoints, Is.EqualTo((string[])["bm25", .. _server.VectorNames]));
+    }
+
     [TearDown]
     public void StopServer()
     {
@@ -23,7 +29,7 @@ internal sealed class QdrantRsuStoreTests : RsuStoreContract
     protected override RsuStore Open(string embedder)
     {
         _server ??= new FakeQdrant();
-        return new QdrantRsuStore(new QdrantOptions { Url = _server.Url }, embedder, 256);
+        return new QdrantRsuStore(new QdrantOptions { Url = _server.Url }, embedder, DimensionsOf(embedder));
     }
 }
 
@@ -53,7 +59,7 @@ internal sealed class RealQdrantRsuStoreTests : RsuStoreContract
                 Collection = _collection,
             },
             embedder,
-            256);
+            DimensionsOf(embedder));
     }
 
     [TearDown]

@@ -16,6 +16,10 @@ internal abstract class RsuStoreContract
 
     protected abstract RsuStore Open(string embedder);
 
+    protected static int DimensionsOf(string embedder) => embedder.StartsWith("hash-", StringComparison.Ordinal)
+        ? int.Parse(embedder.Split('-', '@')[1], System.Globalization.CultureInfo.InvariantCulture)
+        : 256;
+
     [SetUp]
     public async Task OpenStore()
     {
@@ -259,12 +263,178 @@ internal abstract class RsuStoreContract
     }
 
     [Test]
-    public async Task Another_embedder_is_refused_on_opening_and_on_writing()
+    public async Task A_store_keeps_its_embedder_and_refuses_vectors_of_another()
     {
-        await Filled(Unit("x"));
+        RsuCollection ann = await Filled(Unit("x"));
         using RsuStore other = Open("other@2");
-        Assert.That(() => other.OpenAsync(), Throws.TypeOf<EmbedderMismatchException>().With.Message.Contains(EmbedderId).And.Message.Contains("other@2"));
-        Assert.That(() => _store.ForTenant("ann").UpsertAsync(Unit("y") with { Embedder = "other@2" }), Throws.TypeOf<EmbedderMismatchException>());
+        await other.OpenAsync();
+        Assert.That(other.Embedder, Is.EqualTo(EmbedderId));
+        Assert.That(
+            () => ann.UpsertAsync(Unit("y") with { Embedder = "other@2" }),
+            Throws.TypeOf<EmbedderMismatchException>().With.Message.Contains(EmbedderId).And.Message.Contains("other@2"));
+        Assert.That(() => ann.AddVectorsAsync([Unit("x") with { Embedder = "other@2" }]), Throws.TypeOf<EmbedderMismatchException>());
+        Assert.That(() => _store.TrySwitchAsync("other@2"), Throws.TypeOf<EmbedderMismatchException>());
+    }
+
+    private RsuMemory Opened(MemoryModels models) => new(Open(models.EmbedderId), new MemoryOptions(), models);
+
+    private static StoreRequest Said(string text) => new() { Session = "s", Items = [new Utterance { Text = text, Speaker = "Ann" }] };
+
+    private async Task<Rsu[]> WithVectors(RsuStore store, string tenant = "ann") =>
+        await store.ForTenant(tenant).ReadAsync(new RsuFilter(tenant), int.MaxValue, vectors: true).ToArrayAsync();
+
+    [Test]
+    public async Task Changing_the_embedder_keeps_recall_going_until_the_new_vectors_are_complete()
+    {
+        await Filled([.. Enumerable.Range(0, 70).Select(i => Unit($"item{i} is in box {i}", ordinal: i)), Unit("item7 is Bob's", tenant: "bob")]);
+        var embedder = new GatedEmbedder(64);
+        using RsuMemory memory = Opened(new MemoryModels { Embedder = embedder });
+        await memory.OpenAsync();
+        Assert.That(memory.NeedsReembedding, Is.True);
+        Assert.That((await memory.StatsAsync("ann")).Change, Is.Null);
+
+        embedder.Let(1);
+        Task<long> change = memory.ReembedAsync();
+        await embedder.Asked(2);
+        MemoryStats during = await memory.StatsAsync("ann");
+        Assert.That((during.Embedder, during.Change), Is.EqualTo((EmbedderId, new EmbedderChange("hash-64@1", 32, 70))));
+        Assert.That((await memory.SearchAsync("ann", new RecallRequest { Query = "item7 box" }))[0].Record.Text, Does.StartWith("item7 "));
+        await memory.StoreAsync("ann", Said("item99 was stored while the change was under way"));
+        await memory.ForgetAsync("ann", new ForgetRequest { Ids = [Unit("item0 is in box 0").Id], DryRun = false });
+        Assert.That((await WithVectors(memory.Store)).Select(u => u.Embedder), Is.All.EqualTo(EmbedderId));
+
+        embedder.Let(int.MaxValue / 2);
+        Assert.That(await change, Is.GreaterThanOrEqualTo(70));
+        Assert.That(memory.NeedsReembedding, Is.False);
+        Assert.That(await memory.StatsAsync("ann"), Is.EqualTo(new MemoryStats(70, 70, "hash-64@1")));
+        foreach (string tenant in (string[])["ann", "bob"])
+        {
+            Rsu[] units = await WithVectors(memory.Store, tenant);
+            Assert.That(units.Select(u => (u.Embedder, u.Embedding?.Length)), Is.All.EqualTo(("hash-64@1", (int?)64)));
+            Assert.That(units[0].Embedding!.Value.ToArray(), Is.EqualTo(embedder.Inner.Embed(units[0].Text)).Within(1e-5f));
+        }
+
+        Assert.That((await memory.SearchAsync("ann", new RecallRequest { Query = "item99" }))[0].Record.Text, Does.StartWith("item99 "));
+        var near = await memory.Store.ForTenant("ann").SearchAsync(new ReadOnlyMemory<float>(embedder.Inner.Embed("item9 is in box 9")), 1).ToArrayAsync();
+        Assert.That(near[0].Score, Is.EqualTo(1).Within(1e-3));
+        AssertOneVectorEach();
+    }
+
+    /// <summary>Looks beneath the store: each unit has the vector of one embedder.</summary>
+    protected virtual void AssertOneVectorEach()
+    {
+    }
+
+    [Test]
+    public async Task A_change_goes_on_where_it_was_interrupted_and_another_choice_drops_it()
+    {
+        await Filled([.. Enumerable.Range(0, 70).Select(i => Unit($"item{i} is in box {i}", ordinal: i))]);
+        var first = new GatedEmbedder(64);
+        using (RsuMemory memory = Opened(new MemoryModels { Embedder = first }))
+        {
+            using var stop = new CancellationTokenSource();
+            first.Let(1);
+            Task<long> change = memory.ReembedAsync(cancellationToken: stop.Token);
+            await first.Asked(2);
+            await stop.CancelAsync();
+            Assert.That(async () => await change, Throws.InstanceOf<OperationCanceledException>());
+        }
+
+        var again = new GatedEmbedder(64);
+        again.Let(int.MaxValue / 2);
+        using RsuMemory resumed = Opened(new MemoryModels { Embedder = again });
+        await resumed.OpenAsync();
+        Assert.That((await resumed.StatsAsync("ann")).Change, Is.EqualTo(new EmbedderChange("hash-64@1", 32, 70)));
+
+        using (RsuMemory third = Opened(new MemoryModels { Embedder = new HashEmbedder(128) }))
+        {
+            await third.OpenAsync();
+            await third.Store.BeginEmbedderAsync("hash-128@1", 128);
+            Assert.That((await third.StatsAsync("ann")).Change, Is.EqualTo(new EmbedderChange("hash-128@1", 0, 70)));
+            Assert.That(() => third.Store.ForTenant("ann").AddVectorsAsync([Unit("item1 is in box 1") with { Embedder = "hash-64@1" }]), Throws.TypeOf<EmbedderMismatchException>());
+        }
+
+        await resumed.Store.BeginEmbedderAsync("hash-64@1", 64);
+        await resumed.ReembedAsync();
+        Assert.That(again.Embedded, Is.EqualTo(70));
+        using RsuMemory back = Opened(new MemoryModels());
+        await back.ReembedAsync();
+        Assert.That((await WithVectors(back.Store)).Select(u => (u.Embedder, u.Embedding?.Length)), Is.All.EqualTo((EmbedderId, (int?)256)));
+        Assert.That((await back.StatsAsync("ann")).Change, Is.Null);
+        AssertOneVectorEach();
+    }
+
+    [Test]
+    public async Task What_was_made_before_an_interruption_is_not_made_again()
+    {
+        await Filled([.. Enumerable.Range(0, 70).Select(i => Unit($"item{i} is in box {i}", ordinal: i))]);
+        Rsu made = Unit("item3 is in box 3", ordinal: 3) with { Embedder = "hash-64@1", Embedding = new HashEmbedder(64).Embed("item3 is in box 3") };
+        await _store.BeginEmbedderAsync("hash-64@1", 64);
+        await _store.ForTenant("ann").AddVectorsAsync([made]);
+        var embedder = new GatedEmbedder(64);
+        embedder.Let(int.MaxValue / 2);
+        using RsuMemory memory = Opened(new MemoryModels { Embedder = embedder });
+
+        Assert.That(await _store.TrySwitchAsync("hash-64@1"), Is.False, "units lack their vector");
+        Assert.That(await memory.ReembedAsync(), Is.EqualTo(69));
+
+        Assert.That(embedder.Embedded, Is.EqualTo(69));
+    }
+
+    [Test]
+    public async Task Others_who_have_the_memory_open_follow_a_switch()
+    {
+        await Filled(Unit("The kettle is blue."), Unit("The harbour lies still.", ordinal: 1));
+        using RsuMemory other = Opened(new MemoryModels());
+        await other.OpenAsync();
+        Assert.That(await other.SearchAsync("ann", new RecallRequest { Query = "kettle" }), Is.Not.Empty);
+        using (RsuMemory memory = Opened(new MemoryModels { Embedder = new HashEmbedder(64) }))
+        {
+            await memory.ReembedAsync();
+        }
+
+        Assert.That((await other.SearchAsync("ann", new RecallRequest { Query = "kettle" }))[0].Record.Text, Is.EqualTo("The kettle is blue."));
+        Assert.That(other.Store.Embedder, Is.EqualTo("hash-64@1"));
+        await other.StoreAsync("ann", Said("The teapot is brown and stands on the shelf."));
+        Assert.That((await WithVectors(other.Store)).Select(u => (u.Embedder, u.Embedding?.Length)), Is.All.EqualTo(("hash-64@1", (int?)64)));
+
+        await _store.ForTenant("ann").UpsertAsync(Unit("A third one", ordinal: 5) with { Embedding = null, Embedder = "" });
+        Assert.That(await _store.ForTenant("ann").CountAsync(new RsuFilter("ann")), Is.EqualTo(4));
+    }
+
+    [Test]
+    public async Task A_query_is_embedded_by_the_embedder_that_the_store_has_then()
+    {
+        await Filled(Unit("The kettle is blue."));
+        var trained = new GatedEmbedder(64, "trained@1");
+        trained.Let(int.MaxValue / 2);
+        using RsuMemory other = Opened(new MemoryModels { FormerEmbedder = id => id == "trained@1" ? trained : null });
+        await other.OpenAsync();
+        await other.SearchAsync("ann", new RecallRequest { Query = "kettle" });
+        Assert.That(trained.Embedded, Is.Zero);
+        using (var memory = new RsuMemory(Open("hash-64@1"), new MemoryOptions { SecondHop = 0 }, new MemoryModels { Embedder = trained }))
+        {
+            await memory.ReembedAsync();
+        }
+
+        int before = trained.Embedded;
+        await other.SearchAsync("ann", new RecallRequest { Query = "kettle" });
+        Assert.That(trained.Embedded, Is.GreaterThan(before), "the query was embedded by the former embedder of the store");
+    }
+
+    [Test]
+    public async Task An_embedder_that_is_not_there_any_more_leaves_recall_by_words()
+    {
+        await _store.BeginEmbedderAsync("gone@1", 8);
+        Assert.That(await _store.TrySwitchAsync("gone@1"), Is.True, "an empty store switches at once");
+        using RsuMemory memory = Opened(new MemoryModels());
+        await memory.StoreAsync("ann", Said("The teapot is brown and stands on the shelf."));
+        Assert.That((await memory.SearchAsync("ann", new RecallRequest { Query = "brown teapot" })).Single().Record.Text, Does.Contain("teapot"));
+        Assert.That((await WithVectors(memory.Store)).Single().Embedding, Is.Null);
+
+        await memory.ReembedAsync();
+
+        Assert.That((await WithVectors(memory.Store)).Single().Embedding!.Value.Length, Is.EqualTo(256));
     }
 
     [Test]

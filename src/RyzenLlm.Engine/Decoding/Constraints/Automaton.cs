@@ -74,6 +74,30 @@ internal sealed class Automaton
     /// <summary>The only byte that can follow, or -1 if there are several or none.</summary>
     public int OnlyByte(int state) => _states[state].Bytes is { Count: 1 } bytes ? bytes.First : -1;
 
+    /// <summary>A state from which every text of up to <see cref="Network.Horizon"/> bytes goes on as from this one, and is as far from the end; often itself.</summary>
+    public int Near(int state)
+    {
+        var known = _states[state];
+        if (known.Near < 0)
+        {
+            var places = known.Places.Select(p => (_network.Alike(p.State), NearCall(p.Call))).Distinct().Order();
+            known.Near = Intern(new([.. places], known.Accepts), known.Distance);
+        }
+
+        return known.Near;
+    }
+
+    private int NearCall(int call)
+    {
+        if (call == Bottom)
+        {
+            return Bottom;
+        }
+
+        var (target, around, _) = _calls[call];
+        return Call(_network.Alike(target), NearCall(around));
+    }
+
     /// <summary>Fewest bytes until the text matches; <see cref="Unreachable"/> for -1.</summary>
     public int Distance(int state) => state < 0 ? Unreachable : _states[state].Distance;
 
@@ -172,12 +196,16 @@ internal sealed class Automaton
         }
 
         _places.Sort();
-        var key = new PlaceSet([.. _places], accepts);
+        return Intern(new([.. _places], accepts), distance);
+    }
+
+    private int Intern(PlaceSet key, int distance)
+    {
         ref var id = ref CollectionsMarshal.GetValueRefOrAddDefault(_stateIds, key, out var known);
         if (!known)
         {
             id = _states.Count;
-            _states.Add(new(key.Places, accepts, distance, Union(key.Places)));
+            _states.Add(new(key.Places, key.Accepts, distance, Union(key.Places)));
         }
 
         return id;
@@ -223,7 +251,7 @@ internal sealed class Automaton
     {
         public (int State, int Call)[] Places { get; } = places;
 
-        private bool Accepts { get; } = accepts;
+        public bool Accepts { get; } = accepts;
 
         public bool Equals(PlaceSet other) => Accepts == other.Accepts && Places.AsSpan().SequenceEqual(other.Places);
 
@@ -255,5 +283,8 @@ internal sealed class Automaton
         public ByteSet Bytes { get; }
 
         public int[] Next { get; } = new int[256];
+
+        /// <summary>See <see cref="Automaton.Near"/>; -1 until it was asked for.</summary>
+        public int Near { get; set; } = -1;
     }
 }

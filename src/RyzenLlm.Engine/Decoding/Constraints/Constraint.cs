@@ -91,7 +91,9 @@ public sealed class Constraint
         if (_narrowFor != (state, remaining))
         {
             _narrow.AsSpan().Clear();
-            Fill(state, remaining, _narrow, out _);
+            var farthest = 0;
+            Walk(_trie.All, state, remaining, _narrow, ref farthest);
+            AddEnds(state, _narrow);
             _narrowFor = (state, remaining);
         }
 
@@ -128,17 +130,33 @@ public sealed class Constraint
         if (!_masks.TryGetValue(state, out var mask))
         {
             var bits = new ulong[_trie.MaskLength];
-            Fill(state, int.MaxValue, bits, out var farthest);
+            var farthest = 0;
+            if (_automaton.Near(state) is var near && near != state)
+            {
+                // What is alike for that many bytes allows the same short tokens; only the others are walked for every state.
+                var alike = MaskOf(near);
+                for (var i = 0; i < bits.Length; i++)
+                {
+                    bits[i] = alike.Bits[i] & _trie.Short[i];
+                }
+
+                farthest = alike.Farthest;
+                Walk(_trie.LongOnly, state, int.MaxValue, bits, ref farthest);
+            }
+            else
+            {
+                Walk(_trie.All, state, int.MaxValue, bits, ref farthest);
+            }
+
+            AddEnds(state, bits);
             _masks.Add(state, mask = new(bits, farthest));
         }
 
         return mask;
     }
 
-    private void Fill(int state, int remaining, ulong[] bits, out int farthest)
+    private void AddEnds(int state, ulong[] bits)
     {
-        farthest = 0;
-        Walk(state, remaining, bits, ref farthest);
         if (_automaton.Accepts(state))
         {
             foreach (var end in _trie.EndTokens)
@@ -150,11 +168,11 @@ public sealed class Constraint
 
     // Vocabulary and automaton together, node by node; where the automaton has no way on, the subtree is skipped. The places on the way are
     // kept by depth: siblings mostly lead to the place that is there already.
-    private void Walk(int state, int remaining, ulong[] bits, ref int farthest)
+    private void Walk(TokenTrie.Tree tree, int state, int remaining, ulong[] bits, ref int farthest)
     {
-        var labels = _trie.Labels;
-        var depths = _trie.Depths;
-        var after = _trie.After;
+        var labels = tree.Labels;
+        var depths = tree.Depths;
+        var after = tree.After;
         var path = _path;
         path[0] = PlaceOf(state);
         for (var node = TokenTrie.Root + 1; node < labels.Length;)
@@ -180,7 +198,7 @@ public sealed class Constraint
 
             if (to.Distance < remaining)
             {
-                foreach (var token in _trie.Tokens(node))
+                foreach (var token in tree.TokensAt(node))
                 {
                     farthest = Math.Max(farthest, to.Distance);
                     bits[token / 64] |= 1ul << token;
@@ -195,16 +213,16 @@ public sealed class Constraint
 
     private int FindForced(int state)
     {
-        var (node, forced) = (TokenTrie.Root, -1);
+        var (tree, node, forced) = (_trie.All, TokenTrie.Root, -1);
         while (!_automaton.Accepts(state) && _automaton.OnlyByte(state) is var b and >= 0)
         {
-            node = _trie.Child(node, (byte)b);
+            node = tree.Child(node, (byte)b);
             if (node < 0)
             {
                 return forced; // the longest token within the stretch
             }
 
-            var tokens = _trie.Tokens(node);
+            var tokens = tree.TokensAt(node);
             forced = tokens.IsEmpty ? forced : tokens[0];
             state = _automaton.Step(state, (byte)b);
         }
@@ -215,9 +233,10 @@ public sealed class Constraint
 
     private bool Continues(int node, int state)
     {
-        for (var child = node + 1; child < _trie.After[node]; child = _trie.After[child])
+        var tree = _trie.All;
+        for (var child = node + 1; child < tree.After[node]; child = tree.After[child])
         {
-            if (_automaton.Step(state, _trie.Labels[child]) >= 0)
+            if (_automaton.Step(state, tree.Labels[child]) >= 0)
             {
                 return true;
             }
@@ -235,7 +254,7 @@ public sealed class Constraint
 
         public ulong[] Bits { get; } = bits;
 
-        /// <summary>Longest of the shortest completions after the allowed tokens, in bytes.</summary>
+        /// <summary>Longest of the shortest completions after the allowed tokens, in bytes; no less.</summary>
         public int Farthest { get; } = farthest;
 
         public int Forced { get; set; } = Unknown;

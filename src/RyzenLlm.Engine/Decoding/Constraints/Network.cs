@@ -9,6 +9,9 @@ internal sealed class Network
     /// <summary>States at most: beyond it, counted repetitions have multiplied to something that cannot be meant.</summary>
     public const int MostStates = 400_000;
 
+    /// <summary>Bytes ahead for which a place is compared with its likes (<see cref="Alike"/>).</summary>
+    public const int Horizon = 16;
+
     // Each is a frame on the stack.
     private const int DeepestCalls = 1_000;
 
@@ -51,6 +54,20 @@ internal sealed class Network
 
     /// <summary>A state.</summary>
     public State this[int state] => _states[state];
+
+    /// <summary>
+    /// A state from which every text of up to <see cref="Horizon"/> bytes goes on as from this one, and is as far from the end: the same place in another copy of a
+    /// repeated part, one of those that still have so many copies behind them that the limit cannot be felt. The state itself where there is none.
+    /// </summary>
+    public int Alike(int state)
+    {
+        while (_states[state].Alike is var other and >= 0)
+        {
+            state = other;
+        }
+
+        return state;
+    }
 
     private int StartOf(Pattern.Rule rule)
     {
@@ -128,16 +145,34 @@ internal sealed class Network
             return end;
         }
 
+        var copies = new List<int>();
         for (var i = repetition.Min; i < max; i++)
         {
             _states[from].Free.Add(end);
             var begin = Add();
+            copies.Add(begin);
             _states[from].Free.Add(begin);
             from = Build(repetition.Part, begin, calls);
         }
 
         _states[from].Free.Add(end);
+        copies.Add(_states.Count);
+        Compare(copies);
         return end;
+    }
+
+    // Copies of a part that may be left out are built alike, state by state (all but the first, in which rules are met for the first time). A copy reads
+    // at least a byte, or else nothing has to be read for the copies behind it either. So those with more than so many copies behind them go on alike.
+    private void Compare(List<int> begins)
+    {
+        var last = begins.Count - 2 - Horizon;
+        for (var i = 1; i < last; i++)
+        {
+            for (var at = 0; at < begins[i + 1] - begins[i]; at++)
+            {
+                _states[begins[i] + at].Alike = begins[last] + at;
+            }
+        }
     }
 
     // Fewest bytes from every state to the return of its rule: Dijkstra's algorithm backwards, with calls as in Knuth's for grammars (1977). Each
@@ -290,5 +325,8 @@ internal sealed class Network
 
         /// <summary>Fewest bytes until the rule ends.</summary>
         public int Distance { get; set; } = Unreachable;
+
+        /// <summary>The same place in a later copy of a repeated part, or -1.</summary>
+        public int Alike { get; set; } = -1;
     }
 }

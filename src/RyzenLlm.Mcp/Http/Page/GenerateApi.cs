@@ -6,6 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 using RyzenLlm.Engine.Decoding;
 using RyzenLlm.Mcp.Hosting;
 using RyzenLlm.Mcp.Settings;
+using RyzenLlm.Mcp.Tools;
 
 namespace RyzenLlm.Mcp.Http.Page;
 
@@ -19,7 +20,7 @@ internal static class GenerateApi
     internal sealed record Question(string Prompt, string? Model = null, string? System = null, int? MaxTokens = null, double? Temperature = null, long? Seed = null);
 
     /// <summary>What is told at the end.</summary>
-    internal sealed record Answer(string Model, string StopReason, int PromptTokens, int CompletionTokens, double TokensPerSecond, double? TimeToFirstTokenSeconds);
+    internal sealed record Answer(string Model, string? ModelReason, string StopReason, int PromptTokens, int CompletionTokens, double TokensPerSecond, double? TimeToFirstTokenSeconds);
 
     public static async Task GenerateAsync(HttpContext context)
     {
@@ -30,9 +31,11 @@ internal static class GenerateApi
         var limits = services.GetRequiredService<TenantLimits>();
         limits.CheckTokens(caller.Tenant);
         using var entered = limits.Enter(caller.Tenant);
-        var library = services.GetRequiredService<ModelLibrary>();
-        var entry = library.Resolve(question.Model, caller);
         var request = Request(services.GetRequiredService<AppSettings>().Generation, question) with { Tenant = caller.Tenant };
+        var selection = services.GetRequiredService<ModelSelection>();
+        var (entry, reason) = ModelSelection.IsAuto(question.Model)
+            ? selection.Choose(caller, task: "", selection.RequestFor(request, moreTokens: 0, draft: null))
+            : (services.GetRequiredService<ModelLibrary>().Resolve(question.Model, caller), null);
         using var lease = await services.GetRequiredService<LoadedModels>().AcquireAsync(entry, cancel).ConfigureAwait(false);
         var pieces = Channel.CreateUnbounded<string>(new() { SingleReader = true, SingleWriter = true });
         var generating = lease.Scheduler.GenerateAsync(request, piece =>
@@ -43,12 +46,13 @@ internal static class GenerateApi
             }
         }, cancel);
         _ = generating.ContinueWith(_ => pieces.Writer.TryComplete(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
-        await SendAsync(context, pieces.Reader, generating, result => Told(entry, result)).ConfigureAwait(false);
+        await SendAsync(context, pieces.Reader, generating, result => Told(entry, reason, result)).ConfigureAwait(false);
         await ((Task)generating).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // the reader has been told
         if (generating.IsCompletedSuccessfully)
         {
             limits.Charge(caller.Tenant, generating.Result.GeneratedTokens);
             services.GetRequiredService<ServerActivity>().Answered(generating.Result);
+            services.GetRequiredService<AutoModel>().Used(entry);
         }
     }
 
@@ -81,8 +85,8 @@ internal static class GenerateApi
         };
     }
 
-    private static Answer Told(ModelEntry entry, GenerationResult result) => new(
-        entry.Name, result.FinishReason.ToString().ToLowerInvariant(), result.PromptTokens, result.GeneratedTokens, Math.Round(result.DecodeTokensPerSecond, 2),
+    private static Answer Told(ModelEntry entry, string? reason, GenerationResult result) => new(
+        entry.Name, reason, result.FinishReason.ToString().ToLowerInvariant(), result.PromptTokens, result.GeneratedTokens, Math.Round(result.DecodeTokensPerSecond, 2),
         result.TimeToFirstToken is { } first ? Math.Round(first.TotalSeconds, 4) : null);
 
     private static async Task SendAsync(HttpContext context, ChannelReader<string> pieces, Task<GenerationResult> generating, Func<GenerationResult, Answer> told)

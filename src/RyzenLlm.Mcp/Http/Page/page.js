@@ -183,6 +183,7 @@ function showModels(models) {
   if (models.length === 0) $('models').append(element('li', { textContent: 'No model found. Fetch one with: ryzenllm models pull' }));
 
   const names = models.filter(model => !model.problem).map(model => model.name);
+  if (names.length > 1) names.push('auto');
   const select = $('model');
   if ([...select.options].map(option => option.value).join('\n') !== names.join('\n')) {
     const chosen = select.value || (models.find(model => model.default) || {}).name;
@@ -223,7 +224,7 @@ $('generate-form').addEventListener('submit', async event => {
         write(data);
       } else if (name === 'done') {
         show();
-        $('generate-facts').textContent = `${number.format(data.completion_tokens)} tokens, ${rate(data.tokens_per_second)} per second, ended by ${data.stop_reason}`;
+        $('generate-facts').textContent = `${number.format(data.completion_tokens)} tokens, ${rate(data.tokens_per_second)} per second, ended by ${data.stop_reason}${data.model_reason ? `. Chosen: ${data.model_reason}` : ''}`;
       } else {
         throw new Error(data);
       }

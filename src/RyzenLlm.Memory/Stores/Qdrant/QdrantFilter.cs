@@ -8,7 +8,9 @@ namespace RyzenLlm.Memory.Stores.Qdrant;
 internal static class QdrantFilter
 {
     /// <summary>An object with <c>must</c>, whose first condition is the tenant, and <c>must_not</c> where needed.</summary>
-    public static JsonObject Of(RsuFilter filter)
+    /// <param name="filter">The conditions.</param>
+    /// <param name="vectorName">Name of the vector of an embedder.</param>
+    public static JsonObject Of(RsuFilter filter, Func<string, string> vectorName)
     {
         var must = new JsonArray();
         var mustNot = new JsonArray();
@@ -17,6 +19,10 @@ internal static class QdrantFilter
             if (condition.Comparison == Comparison.AbsentOrAfter)
             {
                 mustNot.Add(Range(condition.Field, "lte", condition.Value));
+            }
+            else if (condition.Comparison == Comparison.LacksVector)
+            {
+                mustNot.Add(new JsonObject { ["has_vector"] = vectorName((string)condition.Value!) });
             }
             else
             {

@@ -6,15 +6,15 @@ namespace RyzenLlm.Memory.Stores.Qdrant;
 /// <summary>Between a unit and a point's JSON.</summary>
 internal static class QdrantPoint
 {
-    public const string DenseName = "dense";
     public const string SparseName = "bm25";
 
-    public static JsonObject Write(Rsu unit, JsonObject sparse)
+    /// <summary>A point; <paramref name="denseName"/> is the vector of the embedder in use.</summary>
+    public static JsonObject Write(Rsu unit, JsonObject sparse, string denseName)
     {
         var vector = new JsonObject { [SparseName] = sparse };
         if (unit.Embedding is { Length: > 0 } dense)
         {
-            vector[DenseName] = Dense(dense.Span);
+            vector[denseName] = Dense(dense.Span);
         }
 
         return new JsonObject { ["id"] = unit.Id.ToString(), ["vector"] = vector, ["payload"] = Payload(unit) };
@@ -40,7 +40,7 @@ internal static class QdrantPoint
             ("source", unit.Source), ("created_at", unit.CreatedAt), ("text", unit.Text), ("hash", unit.Hash), ("density", unit.Density),
             ("tier", unit.Tier), ("kinds", unit.Kinds), ("valid_from", unit.ValidFrom), ("valid_to", unit.ValidTo), ("superseded_by", unit.SupersededBy),
             ("variant_of", unit.VariantOf), ("expires_at", unit.ExpiresAt), ("seen", unit.Seen), ("tokens", unit.Tokens), ("tokenizer", unit.Tokenizer),
-            ("state", unit.State), ("embedder", unit.Embedder),
+            ("state", unit.State),
         })
         {
             if (value is not null)
@@ -54,10 +54,11 @@ internal static class QdrantPoint
         return payload;
     }
 
-    public static Rsu Read(JsonNode point)
+    /// <summary>A unit, with the vector of the embedder in use where the point came with one.</summary>
+    public static Rsu Read(JsonNode point, string denseName, string embedder)
     {
         JsonNode p = point["payload"] ?? throw new InvalidDataException($"The point {point["id"]} has no payload: the collection was written by another program.");
-        ReadOnlyMemory<float>? dense = point["vector"]?[DenseName] is JsonArray array ? new ReadOnlyMemory<float>([.. array.Select(v => (float)v!)]) : default(ReadOnlyMemory<float>?);
+        ReadOnlyMemory<float>? dense = point["vector"]?[denseName] is JsonArray array ? new ReadOnlyMemory<float>([.. array.Select(v => (float)v!)]) : default(ReadOnlyMemory<float>?);
         return new Rsu
         {
             Id = Guid.Parse((string)point["id"]!),
@@ -84,7 +85,7 @@ internal static class QdrantPoint
             Tokens = (int?)p["tokens"] ?? 0,
             Tokenizer = Text(p, "tokenizer"),
             State = (string?)p["state"],
-            Embedder = dense is null ? "" : Text(p, "embedder"),
+            Embedder = dense is null ? "" : embedder,
             Embedding = dense,
         };
     }

@@ -35,8 +35,11 @@ public sealed class QdrantRsuCollection : RsuCollection
     public override string Name => _store.Collection;
 
     /// <inheritdoc/>
+    public override string Embedder => _store.Embedder;
+
+    /// <inheritdoc/>
     public override async Task<bool> CollectionExistsAsync(CancellationToken cancellationToken = default) =>
-        (bool?)(await _store.Http.SendAsync(HttpMethod.Get, $"{_store.Root}/exists", null, cancellationToken).ConfigureAwait(false))?["exists"] ?? false;
+        (bool?)(await SendAsync(HttpMethod.Get, $"{_store.Root}/exists", null, cancellationToken).ConfigureAwait(false))?["exists"] ?? false;
 
     /// <inheritdoc/>
     public override Task EnsureCollectionExistsAsync(CancellationToken cancellationToken = default) => _store.OpenAsync(cancellationToken);
@@ -67,7 +70,7 @@ public sealed class QdrantRsuCollection : RsuCollection
             {
                 if (written.TryGetValue(around[i].Id, out Rsu? unit))
                 {
-                    points.Add(QdrantPoint.Write(unit, _sparse.Document(around, i)));
+                    points.Add(QdrantPoint.Write(unit, _sparse.Document(around, i), _store.DenseName));
                 }
                 else if (NearWritten(around, i, written))
                 {
@@ -84,11 +87,59 @@ public sealed class QdrantRsuCollection : RsuCollection
         await PutAsync("/points/vectors", refreshed, cancellationToken).ConfigureAwait(false);
     }
 
+    /// <inheritdoc/>
+    public override async Task AddVectorsAsync(IReadOnlyList<Rsu> units, CancellationToken cancellationToken = default)
+    {
+        if (units.Count == 0)
+        {
+            return;
+        }
+
+        await _store.RequireNextAsync(units[0].Embedder, cancellationToken).ConfigureAwait(false);
+        string name = _store.VectorName(units[0].Embedder);
+        try
+        {
+            await PutAsync("/points/vectors", [.. units.Select(u => new JsonObject
+            {
+                ["id"] = Own(u).Id.ToString(),
+                ["vector"] = new JsonObject { [name] = QdrantPoint.Dense(u.Embedding!.Value.Span) },
+            })], cancellationToken).ConfigureAwait(false);
+        }
+        catch (VectorStoreException e) when (e.Message.Contains("No point with id", StringComparison.Ordinal))
+        {
+            // One was deleted since; the others still lack their vectors and come again.
+        }
+    }
+
+    private JsonObject Filter(RsuFilter filter) => QdrantFilter.Of(filter, _store.VectorName);
+
+    private Rsu Read(JsonNode point) => QdrantPoint.Read(point, _store.DenseName, _store.Embedder);
+
+    // Where another process has switched to another embedder, the vector that this one knew is gone.
+    private async Task<JsonNode?> SendAsync(HttpMethod method, string path, JsonNode? body, CancellationToken cancellationToken)
+    {
+        string embedder = _store.Embedder;
+        try
+        {
+            return await _store.Http.SendAsync(method, path, body, cancellationToken).ConfigureAwait(false);
+        }
+        catch (VectorStoreException e) when (e.Message.Contains("Not existing vector name", StringComparison.Ordinal))
+        {
+            await _store.RefreshAsync(cancellationToken).ConfigureAwait(false);
+            if (_store.Embedder == embedder)
+            {
+                throw;
+            }
+
+            throw new EmbedderMismatchException(_store.Embedder, embedder);
+        }
+    }
+
     private async Task PutAsync(string path, List<JsonObject> points, CancellationToken cancellationToken)
     {
         foreach (JsonObject[] chunk in points.Chunk(Batch))
         {
-            await _store.Http.SendAsync(HttpMethod.Put, $"{_store.Root}{path}{_store.Wait}", new JsonObject { ["points"] = new JsonArray(chunk) }, cancellationToken).ConfigureAwait(false);
+            await SendAsync(HttpMethod.Put, $"{_store.Root}{path}{_store.Wait}", new JsonObject { ["points"] = new JsonArray(chunk) }, cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -132,8 +183,8 @@ public sealed class QdrantRsuCollection : RsuCollection
     public override async Task<long> CountAsync(RsuFilter filter, CancellationToken cancellationToken = default)
     {
         await _store.OpenAsync(cancellationToken).ConfigureAwait(false);
-        JsonNode? result = await _store.Http.SendAsync(
-            HttpMethod.Post, $"{_store.Root}/points/count{_store.Timeout}", new JsonObject { ["filter"] = QdrantFilter.Of(filter), ["exact"] = true }, cancellationToken).ConfigureAwait(false);
+        JsonNode? result = await SendAsync(
+            HttpMethod.Post, $"{_store.Root}/points/count{_store.Timeout}", new JsonObject { ["filter"] = Filter(filter), ["exact"] = true }, cancellationToken).ConfigureAwait(false);
         return (long)result!["count"]!;
     }
 
@@ -141,8 +192,8 @@ public sealed class QdrantRsuCollection : RsuCollection
     public override async Task<long> DeleteAsync(RsuFilter filter, CancellationToken cancellationToken = default)
     {
         long count = await CountAsync(filter, cancellationToken).ConfigureAwait(false);
-        await _store.Http.SendAsync(
-            HttpMethod.Post, $"{_store.Root}/points/delete{_store.Wait}", new JsonObject { ["filter"] = QdrantFilter.Of(filter) }, cancellationToken).ConfigureAwait(false);
+        await SendAsync(
+            HttpMethod.Post, $"{_store.Root}/points/delete{_store.Wait}", new JsonObject { ["filter"] = Filter(filter) }, cancellationToken).ConfigureAwait(false);
         return count;
     }
 
@@ -151,6 +202,16 @@ public sealed class QdrantRsuCollection : RsuCollection
         RsuFilter filter, int top, int skip = 0, bool newestFirst = false, bool vectors = false, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         await _store.OpenAsync(cancellationToken).ConfigureAwait(false);
+        if (filter.LacksVectorOf is not null)
+        {
+            foreach (Rsu unit in (await ScrollAsync(filter, Math.Min(top, QdrantSchema.MaximumBatch), null, null, vectors, cancellationToken).ConfigureAwait(false)).Units)
+            {
+                yield return unit;
+            }
+
+            yield break;
+        }
+
         var units = new Dictionary<Guid, Rsu>();
         JsonNode? offset = null;
         do
@@ -181,10 +242,10 @@ public sealed class QdrantRsuCollection : RsuCollection
     {
         var body = new JsonObject
         {
-            ["filter"] = QdrantFilter.Of(filter),
+            ["filter"] = Filter(filter),
             ["limit"] = limit,
             ["with_payload"] = true,
-            ["with_vector"] = vectors ? new JsonArray(QdrantPoint.DenseName) : false,
+            ["with_vector"] = vectors ? new JsonArray(_store.DenseName) : false,
         };
         if (offset is not null)
         {
@@ -196,8 +257,8 @@ public sealed class QdrantRsuCollection : RsuCollection
             body["order_by"] = new JsonObject { ["key"] = by.Key, ["direction"] = by.Direction };
         }
 
-        JsonNode? result = await _store.Http.SendAsync(HttpMethod.Post, $"{_store.Root}/points/scroll{_store.Timeout}", body, cancellationToken).ConfigureAwait(false);
-        return ([.. result!["points"]!.AsArray().Select(p => QdrantPoint.Read(p!))], result["next_page_offset"]);
+        JsonNode? result = await SendAsync(HttpMethod.Post, $"{_store.Root}/points/scroll{_store.Timeout}", body, cancellationToken).ConfigureAwait(false);
+        return ([.. result!["points"]!.AsArray().Select(p => Read(p!))], result["next_page_offset"]);
     }
 
     /// <summary>
@@ -228,12 +289,12 @@ public sealed class QdrantRsuCollection : RsuCollection
             return [];
         }
 
-        body["filter"] = QdrantFilter.Of(filter);
+        body["filter"] = Filter(filter);
         body["limit"] = Math.Min(top, QdrantSchema.MaximumBatch);
         body["with_payload"] = true;
         body["with_vector"] = false;
-        JsonNode? result = await _store.Http.SendAsync(HttpMethod.Post, $"{_store.Root}/points/query{_store.Timeout}", body, cancellationToken).ConfigureAwait(false);
-        return [.. result!["points"]!.AsArray().Select(p => new VectorSearchResult<Rsu>(Own(QdrantPoint.Read(p!)), (double)p!["score"]!))];
+        JsonNode? result = await SendAsync(HttpMethod.Post, $"{_store.Root}/points/query{_store.Timeout}", body, cancellationToken).ConfigureAwait(false);
+        return [.. result!["points"]!.AsArray().Select(p => new VectorSearchResult<Rsu>(Own(Read(p!)), (double)p!["score"]!))];
     }
 
     private JsonObject? Sparse(string text)
@@ -247,16 +308,16 @@ public sealed class QdrantRsuCollection : RsuCollection
         var search = new JsonObject { ["query"] = query, ["using"] = QdrantPoint.SparseName };
         if (_store.HasTenantIdf)
         {
-            search["params"] = new JsonObject { ["idf"] = new JsonObject { ["corpus"] = QdrantFilter.Of(new RsuFilter(Tenant)) } };
+            search["params"] = new JsonObject { ["idf"] = new JsonObject { ["corpus"] = Filter(new RsuFilter(Tenant)) } };
         }
 
         return search;
     }
 
-    private static JsonObject Dense(ReadOnlySpan<float> vector) => new()
+    private JsonObject Dense(ReadOnlySpan<float> vector) => new()
     {
         ["query"] = QdrantPoint.Dense(vector),
-        ["using"] = QdrantPoint.DenseName,
+        ["using"] = _store.DenseName,
         ["params"] = new JsonObject { ["hnsw_ef"] = 128 },
     };
 

@@ -8,7 +8,7 @@ namespace RyzenLlm.Memory.Stores.Qdrant;
 /// Memory in one collection of a Qdrant server, for all tenants, over its REST interface. Ranking and fusion run on the
 /// server; the tenant filter is part of every request.
 /// </summary>
-public sealed class QdrantRsuStore : RsuStore
+public sealed partial class QdrantRsuStore : RsuStore
 {
     /// <summary>First version that can restrict idf to one tenant.</summary>
     private static readonly Version TenantIdf = new(1, 19);
@@ -16,12 +16,14 @@ public sealed class QdrantRsuStore : RsuStore
     private static readonly Version Oldest = new(1, 15);
 
     private readonly QdrantOptions _options;
-    private readonly string _embedder;
+    private readonly string _wanted;
     private readonly int _dimensions;
+    private volatile string _embedder;
+    private Version _version = Oldest;
     private bool _open;
 
     /// <param name="options">Where the server is.</param>
-    /// <param name="embedder">Id and version of the embedder.</param>
+    /// <param name="embedder">Id and version of the embedder that a new collection is made for; one that exists has its own.</param>
     /// <param name="dimensions">Numbers in each vector, 1 to 65,536.</param>
     /// <param name="ranking">Weights; those that the server cannot apply (session, feedback) are ignored.</param>
     /// <param name="handler">Replaces the network, for tests.</param>
@@ -32,7 +34,7 @@ public sealed class QdrantRsuStore : RsuStore
         ArgumentOutOfRangeException.ThrowIfLessThan(dimensions, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(dimensions, 65_536);
         _options = options;
-        _embedder = embedder;
+        _wanted = _embedder = embedder;
         _dimensions = dimensions;
         Ranking = ranking ?? new RankingOptions();
         Http = new QdrantHttp(options, handler, clock);
@@ -52,7 +54,11 @@ public sealed class QdrantRsuStore : RsuStore
 
     internal string Timeout => $"?timeout={_options.TimeoutSeconds}";
 
-    internal string Embedder => _embedder;
+    /// <inheritdoc/>
+    public override string Embedder => _embedder;
+
+    /// <summary>Name of the vector of the embedder in use.</summary>
+    internal string DenseName { get; private set; } = QdrantSchema.FirstVector;
 
     internal string Collection => _options.Collection;
 
@@ -87,7 +93,7 @@ public sealed class QdrantRsuStore : RsuStore
         {
             try
             {
-                await Http.SendAsync(HttpMethod.Put, Root + Timeout, QdrantSchema.Collection(_dimensions, _embedder, HasTenantIdf), cancellationToken).ConfigureAwait(false);
+                await Http.SendAsync(HttpMethod.Put, Root + Timeout, QdrantSchema.Collection(_dimensions, _wanted, HasTenantIdf), cancellationToken).ConfigureAwait(false);
             }
             catch (VectorStoreException e) when (e.Message.Contains(" with 409:", StringComparison.Ordinal))
             {
@@ -114,6 +120,7 @@ public sealed class QdrantRsuStore : RsuStore
             throw new VectorStoreException($"{_options.Url} does not answer like Qdrant: check Memory:Qdrant:Url.");
         }
 
+        _version = version;
         HasTenantIdf = version >= TenantIdf;
         if (version < Oldest || (!HasTenantIdf && !_options.AllowSharedIdf))
         {
@@ -126,17 +133,27 @@ public sealed class QdrantRsuStore : RsuStore
 
     private void CheckConfiguration(JsonNode config)
     {
-        if ((string?)config["metadata"]?["embedder"] is { } stored && stored != _embedder)
+        DenseName = (string?)config["metadata"]?["vector"] ?? QdrantSchema.FirstVector;
+        string stored = (string?)config["metadata"]?["embedder"] ?? _wanted;
+        int? size = (int?)config["params"]?["vectors"]?[DenseName]?["size"];
+        if (size is null || (stored == _wanted && size != _dimensions))
         {
-            throw new EmbedderMismatchException(stored, _embedder);
+            throw new EmbedderMismatchException($"vectors of {size?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "no known"} length", $"{_wanted} ({_dimensions})");
         }
 
-        int? size = (int?)config["params"]?["vectors"]?[QdrantPoint.DenseName]?["size"];
-        if (size != _dimensions)
-        {
-            throw new EmbedderMismatchException($"vectors of {size?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "no known"} length", $"{_embedder} ({_dimensions})");
-        }
+        _embedder = stored;
     }
+
+    /// <summary>Finds out anew what the collection is embedded with: another process may have switched it.</summary>
+    internal async Task RefreshAsync(CancellationToken cancellationToken)
+    {
+        await OpenAsync(cancellationToken).ConfigureAwait(false);
+        CheckConfiguration(await ConfigurationAsync(cancellationToken).ConfigureAwait(false));
+    }
+
+    /// <summary>Name of the vector of an embedder.</summary>
+    internal string VectorName(string embedder) =>
+        embedder == _embedder ? DenseName : QdrantSchema.VectorName(embedder);
 
     /// <inheritdoc/>
     public override RsuCollection ForTenant(string tenant) => new QdrantRsuCollection(this, tenant);

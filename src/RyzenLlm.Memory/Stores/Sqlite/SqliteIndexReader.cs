@@ -9,16 +9,17 @@ namespace RyzenLlm.Memory.Stores.Sqlite;
 /// <summary>A tenant's index in memory with the connection that keeps it level with the file. Used by one thread at a time.</summary>
 internal sealed class SqliteIndexReader(SqliteConnection connection, string tenant, string embedder) : IDisposable
 {
-    private readonly SqliteCommand _version = SqliteSchema.Command(connection, "SELECT number, seq, epoch FROM tenants WHERE name = $n", ("$n", tenant));
+    private readonly SqliteCommand _version = SqliteSchema.Command(connection, "SELECT m.value, number, seq, epoch FROM meta m LEFT JOIN tenants ON name = $n WHERE m.key = 'embedder'", ("$n", tenant));
     private readonly SqliteCommand _unit = SqliteSchema.Command(connection, $"SELECT {SqliteRows.Columns} FROM units u WHERE row = $r", ("$r", 0L));
     private long _seq = -1;
     private long _epoch = -1;
 
     public TenantIndex Index { get; private set; } = new();
 
-    public string Embedder { get; } = embedder;
+    /// <summary>Whose vectors are in the index: those that the file was switched to last.</summary>
+    public string Embedder { get; private set; } = embedder;
 
-    /// <summary>Reads what was written since the last call; everything again after a deletion.</summary>
+    /// <summary>Reads what was written since the last call; everything again after a deletion or a change of the embedder.</summary>
     public void Refresh()
     {
         using SqliteTransaction snapshot = connection.BeginTransaction(deferred: true);
@@ -26,12 +27,19 @@ internal sealed class SqliteIndexReader(SqliteConnection connection, string tena
         long number, seq, epoch;
         using (SqliteDataReader reader = _version.ExecuteReader())
         {
-            if (!reader.Read())
+            reader.Read();
+            if (reader.GetString(0) != Embedder)
+            {
+                Embedder = reader.GetString(0);
+                _epoch = -1;
+            }
+
+            if (reader.IsDBNull(1))
             {
                 return;
             }
 
-            (number, seq, epoch) = (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2));
+            (number, seq, epoch) = (reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3));
         }
 
         if (epoch != _epoch)

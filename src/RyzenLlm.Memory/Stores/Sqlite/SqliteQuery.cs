@@ -29,6 +29,7 @@ internal static class SqliteQuery
         // The plus keeps the planner from reading the whole tenant where the sketch names the rows.
         ("tenant", _) => $"{(filter.Sketch is null ? "" : "+")}u.tenant = (SELECT number FROM tenants WHERE name = {Parameter(command, condition.Value)})",
         ("sketch", _) => Sketch(Values(command, condition.Value)),
+        (_, Comparison.LacksVector) => $"NOT EXISTS (SELECT 1 FROM vectors WHERE row = u.row AND embedder = {Parameter(command, condition.Value)})",
         (var field, Comparison.Equal) => $"u.{field} = {Parameter(command, condition.Value)}",
         (var field, Comparison.AnyOf) => $"u.{field} IN ({Values(command, condition.Value)})",
         (var field, Comparison.AtLeast) => $"u.{field} >= {Parameter(command, condition.Value)}",

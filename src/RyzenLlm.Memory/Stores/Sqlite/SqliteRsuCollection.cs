@@ -20,6 +20,9 @@ public sealed class SqliteRsuCollection : RsuCollection
     public override string Name => "rsu";
 
     /// <inheritdoc/>
+    public override string Embedder => _store.Embedder;
+
+    /// <inheritdoc/>
     public override Task<bool> CollectionExistsAsync(CancellationToken cancellationToken = default) => Task.FromResult(File.Exists(_store.Path));
 
     /// <inheritdoc/>
@@ -32,14 +35,6 @@ public sealed class SqliteRsuCollection : RsuCollection
     public override Task UpsertAsync(IEnumerable<Rsu> records, CancellationToken cancellationToken = default)
     {
         Rsu[] units = [.. records.Select(Own)];
-        foreach (Rsu unit in units)
-        {
-            if (unit.Embedding is not null && unit.Embedder != _store.Embedder)
-            {
-                throw new EmbedderMismatchException(_store.Embedder, unit.Embedder);
-            }
-        }
-
         cancellationToken.ThrowIfCancellationRequested();
         _store.Transact(connection => Upsert(connection, units));
         return Task.CompletedTask;
@@ -47,6 +42,12 @@ public sealed class SqliteRsuCollection : RsuCollection
 
     private int Upsert(SqliteConnection connection, Rsu[] units)
     {
+        string embedder = _store.Follow(connection);
+        if (Array.Find(units, u => u.Embedding is not null && u.Embedder != embedder) is { } foreign)
+        {
+            throw new EmbedderMismatchException(embedder, foreign.Embedder);
+        }
+
         SqliteSchema.Execute(connection, "INSERT INTO tenants (name) VALUES ($n) ON CONFLICT DO NOTHING", ("$n", Tenant));
         long number, last, seq;
         using (SqliteCommand command = SqliteSchema.Command(connection, "SELECT number, last, seq FROM tenants WHERE name = $n", ("$n", Tenant)))
@@ -79,6 +80,28 @@ public sealed class SqliteRsuCollection : RsuCollection
 
         SqliteSchema.Execute(connection, "UPDATE tenants SET last = $l, seq = $s WHERE number = $n", ("$l", last), ("$s", seq), ("$n", number));
         return units.Length;
+    }
+
+    /// <inheritdoc/>
+    public override Task AddVectorsAsync(IReadOnlyList<Rsu> units, CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        _store.Transact(connection =>
+        {
+            foreach (Rsu unit in units)
+            {
+                SqliteVectors.RequireKnown(connection, unit.Embedder);
+                using SqliteCommand find = SqliteQuery.Command(connection, "SELECT u.row FROM units u WHERE {where} AND u.text = $text", new RsuFilter(Tenant) { Ids = [Own(unit).Id] });
+                find.Parameters.AddWithValue("$text", unit.Text);
+                if (find.ExecuteScalar() is long row)
+                {
+                    SqliteVectors.Put(connection, row, unit.Embedder, unit.Embedding!.Value.Span);
+                }
+            }
+
+            return 0;
+        });
+        return Task.CompletedTask;
     }
 
     /// <inheritdoc/>
@@ -207,14 +230,9 @@ public sealed class SqliteRsuCollection : RsuCollection
 
     private SqliteIndexReader Reader()
     {
-        if (_index is not null && _index.Embedder != _store.Embedder)
-        {
-            _index.Dispose();
-            _index = null;
-        }
-
         _index ??= new SqliteIndexReader(_store.OpenReader(), Tenant, _store.Embedder);
         _index.Refresh();
+        _store.Adopt(_index.Embedder);
         return _index;
     }
 }

@@ -17,24 +17,25 @@ public sealed class SqliteRsuStore : RsuStore
     private readonly Dictionary<string, SqliteRsuCollection> _collections = [];
     private readonly LinkedList<string> _recent = new();
     private SqliteConnection? _writer;
+    private volatile string _embedder;
 
     /// <param name="path">The file; created with its folder when missing.</param>
-    /// <param name="embedder">Id and version of the embedder whose vectors are stored and searched.</param>
+    /// <param name="embedder">Id and version of the embedder whose vectors a new file is made for; one that exists has its own.</param>
     /// <param name="ranking">Weights of the ranker.</param>
     public SqliteRsuStore(string path, string embedder, RankingOptions? ranking = null)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         ArgumentException.ThrowIfNullOrWhiteSpace(embedder);
         Path = System.IO.Path.GetFullPath(path);
-        Embedder = embedder;
+        _embedder = embedder;
         Ranker = new Ranker(ranking ?? new RankingOptions());
     }
 
     /// <summary>The file.</summary>
     public string Path { get; }
 
-    /// <summary>Id and version of the embedder in use.</summary>
-    public string Embedder { get; private set; }
+    /// <inheritdoc/>
+    public override string Embedder => _embedder;
 
     internal Ranker Ranker { get; }
 
@@ -88,46 +89,65 @@ public sealed class SqliteRsuStore : RsuStore
         return (IReadOnlyList<string>)names;
     }));
 
-    /// <summary>Replaces every vector by those of another embedder, in batches between which others may write, then switches to it.</summary>
-    /// <param name="embedder">Id and version of the new embedder.</param>
-    /// <param name="embed">Vectors of some search texts, in their order.</param>
-    /// <param name="cancellationToken">Stops between batches; what was made is kept and the old embedder stays in use.</param>
-    /// <returns>How many units were embedded.</returns>
-    public async Task<long> ReembedAsync(
-        string embedder, Func<IReadOnlyList<string>, CancellationToken, Task<IReadOnlyList<ReadOnlyMemory<float>>>> embed, CancellationToken cancellationToken = default)
+    /// <inheritdoc/>
+    public override Task<string?> NextEmbedderAsync(CancellationToken cancellationToken = default) => Task.FromResult(Write(SqliteVectors.Next));
+
+    /// <inheritdoc/>
+    public override Task BeginEmbedderAsync(string embedder, int dimensions, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(embedder);
-        long done = 0;
-        while (true)
-        {
-            var batch = Write(connection => SqliteVectors.Missing(connection, embedder, 64));
-            if (batch.Count == 0)
-            {
-                break;
-            }
-
-            var vectors = await embed([.. batch.Select(b => b.Text)], cancellationToken).ConfigureAwait(false);
-            Transact(connection =>
-            {
-                for (int i = 0; i < batch.Count; i++)
-                {
-                    SqliteVectors.Put(connection, batch[i].Row, embedder, vectors[i].Span);
-                }
-
-                return 0;
-            });
-            done += batch.Count;
-        }
-
         Transact(connection =>
         {
-            SqliteSchema.Execute(connection, "DELETE FROM vectors WHERE embedder <> $e", ("$e", embedder));
-            SqliteSchema.Execute(connection, "UPDATE meta SET value = $e WHERE key = 'embedder'", ("$e", embedder));
-            SqliteSchema.Execute(connection, "UPDATE tenants SET epoch = epoch + 1");
+            SqliteSchema.Execute(connection, "DELETE FROM meta WHERE key = 'next'");
+            if (embedder != Follow(connection))
+            {
+                SqliteSchema.Execute(connection, "INSERT INTO meta (key, value) VALUES ('next', $e)", ("$e", embedder));
+            }
+
             return 0;
         });
-        Embedder = embedder;
-        return done;
+        DropOthers(cancellationToken);
+        return Task.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public override Task<bool> TrySwitchAsync(string embedder, CancellationToken cancellationToken = default)
+    {
+        bool switched = Transact(connection =>
+        {
+            SqliteVectors.RequireKnown(connection, embedder);
+            if (embedder != MemoryModels.NoEmbedder && SqliteVectors.AnyMissing(connection, embedder))
+            {
+                return false;
+            }
+
+            SqliteSchema.Execute(connection, "UPDATE meta SET value = $e WHERE key = 'embedder'; DELETE FROM meta WHERE key = 'next'", ("$e", embedder));
+            Adopt(embedder);
+            return true;
+        });
+        if (switched)
+        {
+            DropOthers(cancellationToken);
+        }
+
+        return Task.FromResult(switched);
+    }
+
+    /// <summary>Takes over the embedder that another process may have switched the file to.</summary>
+    internal string Follow(SqliteConnection connection) => _embedder = SqliteVectors.InUse(connection);
+
+    /// <summary>The file is known to have been switched to this embedder.</summary>
+    internal void Adopt(string embedder) => _embedder = embedder;
+
+    // In pieces, between which others may write.
+    private void DropOthers(CancellationToken cancellationToken)
+    {
+        for (long last = -1; last < long.MaxValue;)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            long from = last;
+            last = Transact(connection => SqliteVectors.DropOthers(connection, from));
+        }
     }
 
     /// <summary>Runs one read or write alone on the writing connection.</summary>
@@ -195,8 +215,8 @@ public sealed class SqliteRsuStore : RsuStore
         {
             SqliteSchema.Create(connection);
             SqliteSchema.Execute(connection, "INSERT INTO meta (key, value) VALUES ('embedder', $e) ON CONFLICT DO NOTHING", ("$e", Embedder));
-            string stored = (string)SqliteSchema.Scalar(connection, "SELECT value FROM meta WHERE key = 'embedder'")!;
-            return stored == Embedder ? _writer = connection : throw new EmbedderMismatchException(stored, Embedder);
+            Follow(connection);
+            return _writer = connection;
         }
         catch (SqliteException e) when (e.SqliteErrorCode == 26)
         {

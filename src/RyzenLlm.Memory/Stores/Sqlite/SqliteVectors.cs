@@ -7,6 +7,9 @@ namespace RyzenLlm.Memory.Stores.Sqlite;
 /// <summary>Rows of the vectors table: the exact floats (little-endian) and their int8 form.</summary>
 internal static class SqliteVectors
 {
+    // Vectors deleted in one transaction.
+    private const int Piece = 512;
+
     public static void Put(SqliteConnection connection, long row, string embedder, ReadOnlySpan<float> vector)
     {
         sbyte[] code = new sbyte[vector.Length];
@@ -34,23 +37,51 @@ internal static class SqliteVectors
         return vectors;
     }
 
-    /// <summary>Units of the full tier that have no vector of <paramref name="embedder"/> yet.</summary>
-    public static List<(long Row, string Text)> Missing(SqliteConnection connection, string embedder, int limit)
+    /// <summary>The embedder in use.</summary>
+    public static string InUse(SqliteConnection connection) => (string)SqliteSchema.Scalar(connection, "SELECT value FROM meta WHERE key = 'embedder'")!;
+
+    /// <summary>The embedder that a change is under way to, or null.</summary>
+    public static string? Next(SqliteConnection connection) => (string?)SqliteSchema.Scalar(connection, "SELECT value FROM meta WHERE key = 'next'");
+
+    /// <summary>Refuses an embedder that is neither in use nor to come.</summary>
+    /// <exception cref="EmbedderMismatchException">It is none of them.</exception>
+    public static void RequireKnown(SqliteConnection connection, string embedder)
     {
-        using SqliteCommand command = SqliteSchema.Command(
-            connection,
-            """
-            SELECT u.row, u.text FROM units u LEFT JOIN vectors v ON v.row = u.row AND v.embedder = $e
-            WHERE v.row IS NULL AND u.tier = $t LIMIT $n
-            """,
-            ("$e", embedder), ("$t", (int)RsuTier.Full), ("$n", limit));
-        using SqliteDataReader reader = command.ExecuteReader();
-        var missing = new List<(long, string)>();
-        while (reader.Read())
+        if (embedder != Next(connection) && InUse(connection) is var inUse && embedder != inUse)
         {
-            missing.Add((reader.GetInt64(0), reader.GetString(1)));
+            throw new EmbedderMismatchException(inUse, embedder);
+        }
+    }
+
+    /// <summary>Whether a unit of the full tier, of any tenant, has no vector of <paramref name="embedder"/>.</summary>
+    public static bool AnyMissing(SqliteConnection connection, string embedder) => (long)SqliteSchema.Scalar(
+        connection,
+        "SELECT EXISTS (SELECT 1 FROM units u WHERE u.tier = $t AND NOT EXISTS (SELECT 1 FROM vectors WHERE row = u.row AND embedder = $e))",
+        ("$t", (int)RsuTier.Full), ("$e", embedder))! != 0;
+
+    /// <summary>
+    /// Deletes some vectors of embedders that are neither in use nor to come, beyond a row; returns how far it came, <see cref="long.MaxValue"/> at the end.
+    /// </summary>
+    public static long DropOthers(SqliteConnection connection, long from)
+    {
+        var old = new List<(long Row, string Embedder)>();
+        using (SqliteCommand command = SqliteSchema.Command(
+            connection,
+            "SELECT row, embedder FROM vectors WHERE row >= $r AND embedder NOT IN (SELECT value FROM meta WHERE key IN ('embedder', 'next')) ORDER BY row LIMIT $n",
+            ("$r", from), ("$n", Piece)))
+        using (SqliteDataReader reader = command.ExecuteReader())
+        {
+            while (reader.Read())
+            {
+                old.Add((reader.GetInt64(0), reader.GetString(1)));
+            }
         }
 
-        return missing;
+        foreach (var (row, embedder) in old)
+        {
+            SqliteSchema.Execute(connection, "DELETE FROM vectors WHERE row = $r AND embedder = $e", ("$r", row), ("$e", embedder));
+        }
+
+        return old.Count < Piece ? long.MaxValue : old[^1].Row;
     }
 }
