@@ -62,6 +62,9 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>Identifies the model and the element type in saved sessions.</summary>
     public byte[] Fingerprint => _fingerprint.Value;
 
+    /// <summary>Largest number of positions that a row of the present batch sees.</summary>
+    public int LongestView { get; private set; }
+
     /// <summary>The rows of the present batch in stretches of one sequence, which kernels take together: first row and number of rows.</summary>
     public List<(int First, int Count)> RowRanges { get; } = [];
 
@@ -187,9 +190,11 @@ internal sealed unsafe class KvCache : IDisposable
         }
 
         var next = _tails.Pointer;
+        LongestView = 0;
         for (var t = 0; t < batch.Count; t++)
         {
             next = PlanView(batch.Rows[t], t, next);
+            LongestView = Math.Max(LongestView, _views[t].Count);
         }
     }
 
