@@ -3,7 +3,6 @@ using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
-using RyzenLlm.Kernels.Threading;
 
 namespace RyzenLlm.Engine.Models;
 
