@@ -14,7 +14,6 @@ public unsafe class StateBenchmarks
     private const int Positions = 1024;
     private readonly NativeBuffer<float> _memory = Weights.Activations(4 * Channels * States);
     private readonly NativeBuffer<float> _out = new(Channels * 2);
-    private readonly NativeBuffer<float> _scratch = new(4 * Positions);
     private readonly NativeBuffer<byte> _cache = new(2L * Positions * HeadSize * sizeof(ushort));
     private readonly NativeBuffer<nint> _blocks = new(Positions / KvView.BlockPositions);
     private KernelSet _kernels = null!;
@@ -51,9 +50,21 @@ public unsafe class StateBenchmarks
     }
 
     [Benchmark(Description = "Attention, 4 heads of 128, 1024 positions")]
-    public void Attend()
+    public void Attend() => Attend(1);
+
+    [Benchmark(Description = "The same for 16 rows", OperationsPerInvoke = 16)]
+    public void AttendRows() => Attend(16);
+
+    [Benchmark(Description = "SiLU of 5120")]
+    public void Silu() => _kernels.Silu(_memory.Pointer, Channels, _out.Pointer);
+
+    [Benchmark(Description = "RMS norm of 2560")]
+    public void RmsNorm() => _kernels.RmsNorm(_memory.Pointer, _memory.Pointer + 2560, 1e-5f, 2560, _out.Pointer);
+
+    private void Attend(int rows)
     {
-        var view = new KvView
+        Span<KvView> views = stackalloc KvView[rows];
+        views.Fill(new KvView
         {
             Blocks = (byte**)_blocks.Pointer,
             KeyOffset = 0,
@@ -62,13 +73,7 @@ public unsafe class StateBenchmarks
             KvHeads = 1,
             HeadSize = HeadSize,
             Prefix = Positions,
-        };
-        _kernels.Attend(view, 0, _memory.Pointer, 4, 0.1f, _scratch.Pointer, _out.Pointer);
+        });
+        _kernels.Attend(views, 0, _memory.Pointer, 4 * HeadSize, 4, 0.1f, _out.Pointer);
     }
-
-    [Benchmark(Description = "SiLU of 5120")]
-    public void Silu() => _kernels.Silu(_memory.Pointer, Channels, _out.Pointer);
-
-    [Benchmark(Description = "RMS norm of 2560")]
-    public void RmsNorm() => _kernels.RmsNorm(_memory.Pointer, _memory.Pointer + 2560, 1e-5f, 2560, _out.Pointer);
 }

@@ -3,8 +3,6 @@ using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Formats;
-using RyzenLlm.Kernels.Memory;
-using RyzenLlm.Kernels.Threading;
 
 namespace RyzenLlm.Engine.Models;
 
@@ -27,13 +25,13 @@ public sealed unsafe class BitNet : LanguageModel
     private readonly WeightVectors _vectors;
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
-    private readonly AttentionJob _attend;
     private readonly List<TernaryProduct> _together = [];
     private QuantizedRows _quantized;
 
     private readonly Ops.RowWork _angleRow;
     private readonly Ops.RowWork _attentionNormRow;
     private readonly Ops.RowWork _storeRow;
+    private readonly Ops.RowWork _attendItem;
     private readonly Ops.RowWork _subNormRow;
     private readonly Ops.RowWork _addRow;
     private readonly Ops.RowWork _feedForwardNormRow;
@@ -73,10 +71,10 @@ public sealed unsafe class BitNet : LanguageModel
         _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength);
         _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.Options.KvType, () => ModelFingerprint.Of(file, $"kv {parts.Options.KvType}"));
         _quantized = new(1, Math.Max(n, _config.FeedForwardLength));
-        _attend = new(this);
         _angleRow = AngleRow;
         _attentionNormRow = t => NormRow(t, _block.AttnNorm);
         _storeRow = StoreRow;
+        _attendItem = AttendItem;
         _subNormRow = t => Kernels.RmsNorm(_o + ((long)t * n), _block.AttnSubNorm, _config.RmsEpsilon, n, _o + ((long)t * n));
         _addRow = t => Kernels.Add(_x + ((long)t * n), _h + ((long)t * n), n);
         _feedForwardNormRow = t => NormRow(t, _block.FfnNorm);
@@ -107,7 +105,7 @@ public sealed unsafe class BitNet : LanguageModel
             Quantize(_h, _config.EmbeddingLength);
             Apply(_h, [new(_block.Q, _q), new(_block.K, _k), new(_block.V, _v)]);
             Ops.ForEach(_rows, _storeRow);
-            Ops.Team.Run(_attend);
+            Ops.ForEach(_cache.RowRanges.Count * _config.HeadCountKv, _attendItem, grain: 1);
             Ops.ForEach(_rows, _subNormRow);
             Quantize(_o, _config.EmbeddingLength);
             Apply(_o, [new(_block.AttnOutput, _h)]);
@@ -136,7 +134,6 @@ public sealed unsafe class BitNet : LanguageModel
     {
         _quantized.Dispose();
         _cache.Dispose();
-        _attend.Dispose();
         _workspace.Dispose();
         _blocks.ForEach(block => block.Dispose());
         _vectors.Dispose();
@@ -148,8 +145,7 @@ public sealed unsafe class BitNet : LanguageModel
         long rows = batch.Count;
         _rows = batch.Count;
         _batch = batch;
-        _cache.Plan(batch);
-        _attend.Reserve((long)_config.HeadsPerKvHead * _cache.LongestView, Ops.Team.Workers);
+        _cache.Plan(batch, KernelSet.AttentionRows(_config.HeadsPerKvHead));
         if (_quantized.Rows < _rows)
         {
             _quantized.Dispose();
@@ -241,6 +237,21 @@ public sealed unsafe class BitNet : LanguageModel
         }
     }
 
+    // A stretch of rows and a key/value head; one head after the other, so that its keys and values stay in the caches for the next stretch.
+    private void AttendItem(int item)
+    {
+        var (g, range) = Math.DivRem(item, _cache.RowRanges.Count);
+        var (first, count) = _cache.RowRanges[range];
+        Span<KvView> views = stackalloc KvView[count];
+        for (var i = 0; i < count; i++)
+        {
+            views[i] = _cache.View(first + i, _index);
+        }
+
+        var at = ((long)first * _config.EmbeddingLength) + ((long)g * _config.HeadsPerKvHead * _config.HeadSize);
+        Kernels.Attend(views, g, _q + at, _config.EmbeddingLength, _config.HeadsPerKvHead, 1 / MathF.Sqrt(_config.HeadSize), _o + at);
+    }
+
     private void GateRow(int t)
     {
         var ff = _config.FeedForwardLength;
@@ -256,38 +267,6 @@ public sealed unsafe class BitNet : LanguageModel
 
         Kernels.Multiply(gate, _up + ((long)t * ff), ff, gate);
         Kernels.RmsNorm(gate, _block.FfnSubNorm, _config.RmsEpsilon, ff, gate);
-    }
-
-    /// <summary>Attention of all rows and key/value heads in the present block, dealt out in turn since later rows see more.</summary>
-    private sealed class AttentionJob(BitNet model) : TeamJob, IDisposable
-    {
-        private NativeBuffer<float> _scores = new(0);
-        private long _stride;
-
-        public void Reserve(long scores, int workers)
-        {
-            _stride = (scores + 15) & ~15L;
-            if (_scores.Length < _stride * workers)
-            {
-                _scores.Dispose();
-                _scores = new(_stride * workers * 2);
-            }
-        }
-
-        public override void Run(int worker, int workers)
-        {
-            var config = model._config;
-            var scores = _scores.Pointer + (worker * _stride);
-            var scale = 1 / MathF.Sqrt(config.HeadSize);
-            for (var item = worker; item < model._rows * config.HeadCountKv; item += workers)
-            {
-                var (t, g) = Math.DivRem(item, config.HeadCountKv);
-                var at = ((long)t * config.EmbeddingLength) + ((long)g * config.HeadsPerKvHead * config.HeadSize);
-                model.Kernels.Attend(model._cache.View(t, model._index), g, model._q + at, config.HeadsPerKvHead, scale, scores, model._o + at);
-            }
-        }
-
-        public void Dispose() => _scores.Dispose();
     }
 
     /// <summary>Sizes, by their names in GGUF metadata.</summary>

@@ -3,7 +3,6 @@ using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
-using RyzenLlm.Kernels.Threading;
 
 namespace RyzenLlm.Engine.Models;
 
@@ -28,7 +27,6 @@ public sealed unsafe class Transformer : LanguageModel
     private readonly WeightVectors _vectors;
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
-    private readonly AttentionJob _attend;
     private QuantizedRows _quantized;
     private NativeBuffer<int> _windows = new(0); // slots that a row sees in a local block, [rows][window]
 
@@ -36,6 +34,7 @@ public sealed unsafe class Transformer : LanguageModel
     private readonly Ops.RowWork _normRow;
     private readonly Ops.RowWork _inputRow;
     private readonly Ops.RowWork _storeRow;
+    private readonly Ops.RowWork _attendItem;
     private readonly Ops.RowWork _gateRow;
     private readonly Ops.RowWork _addRow;
 
@@ -76,11 +75,11 @@ public sealed unsafe class Transformer : LanguageModel
         _localRotary = _config.Window > 0 ? RotaryEmbedding.Plain(_config.HeadSize, _config.LocalFreqBase) : null;
         _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.Options.KvType, () => ModelFingerprint.Of(file, $"kv {parts.Options.KvType}"));
         _quantized = new(1, _config.Widest);
-        _attend = new(this);
         _angleRow = AngleRow;
         _normRow = t => Kernels.RmsNorm(_x + ((long)t * n), _weight, _config.RmsEpsilon, n, _h + ((long)t * n));
         _inputRow = t => Kernels.RmsNorm(_from + ((long)t * _columns), _weight, _config.RmsEpsilon, _columns, _input + ((long)t * _columns));
         _storeRow = StoreRow;
+        _attendItem = AttendItem;
         _gateRow = GateRow;
         _addRow = AddRow;
     }
@@ -104,7 +103,7 @@ public sealed unsafe class Transformer : LanguageModel
             shared = Apply(_block.K, _h, _k, shared);
             Apply(_block.V, _h, _v, shared);
             Ops.ForEach(_rows, _storeRow);
-            Ops.Team.Run(_attend);
+            Ops.ForEach(_cache.RowRanges.Count * _config.HeadCountKv, _attendItem, grain: 1);
             Apply(_block.AttnOutput, _o, _h, null);
             Add(_block.PostAttentionNorm);
 
@@ -130,7 +129,6 @@ public sealed unsafe class Transformer : LanguageModel
     {
         _quantized.Dispose();
         _cache.Dispose();
-        _attend.Dispose();
         _workspace.Dispose();
         _windows.Dispose();
         _vectors.Dispose();
@@ -142,8 +140,7 @@ public sealed unsafe class Transformer : LanguageModel
         long rows = batch.Count;
         _rows = batch.Count;
         _batch = batch;
-        _cache.Plan(batch);
-        _attend.Reserve((long)_config.HeadsPerKvHead * _cache.LongestView, Ops.Team.Workers);
+        _cache.Plan(batch, KernelSet.AttentionRows(_config.HeadsPerKvHead));
         PlanWindows();
         if (_quantized.Rows < _rows)
         {
@@ -343,34 +340,18 @@ public sealed unsafe class Transformer : LanguageModel
         return view;
     }
 
-    /// <summary>Attention of all rows and key/value heads in the present block, dealt out in turn since later rows see more.</summary>
-    private sealed class AttentionJob(Transformer model) : TeamJob, IDisposable
+    // A stretch of rows and a key/value head; one head after the other, so that its keys and values stay in the caches for the next stretch.
+    private void AttendItem(int item)
     {
-        private NativeBuffer<float> _scores = new(0);
-        private long _stride;
-
-        public void Reserve(long scores, int workers)
+        var (g, range) = Math.DivRem(item, _cache.RowRanges.Count);
+        var (first, count) = _cache.RowRanges[range];
+        Span<KvView> views = stackalloc KvView[count];
+        for (var i = 0; i < count; i++)
         {
-            _stride = (scores + 15) & ~15L;
-            if (_scores.Length < _stride * workers)
-            {
-                _scores.Dispose();
-                _scores = new(_stride * workers * 2);
-            }
+            views[i] = View(first + i);
         }
 
-        public override void Run(int worker, int workers)
-        {
-            var config = model._config;
-            var scores = _scores.Pointer + (worker * _stride);
-            for (var item = worker; item < model._rows * config.HeadCountKv; item += workers)
-            {
-                var (t, g) = Math.DivRem(item, config.HeadCountKv);
-                var at = ((long)t * config.QueryLength) + ((long)g * config.HeadsPerKvHead * config.HeadSize);
-                model.Kernels.Attend(model.View(t), g, model._q + at, config.HeadsPerKvHead, config.AttentionScale, scores, model._o + at);
-            }
-        }
-
-        public void Dispose() => _scores.Dispose();
+        var at = ((long)first * _config.QueryLength) + ((long)g * _config.HeadsPerKvHead * _config.HeadSize);
+        Kernels.Attend(views, g, _q + at, _config.QueryLength, _config.HeadsPerKvHead, _config.AttentionScale, _o + at);
     }
 }

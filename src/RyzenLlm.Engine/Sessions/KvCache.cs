@@ -65,6 +65,9 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>Largest number of positions that a row of the present batch sees.</summary>
     public int LongestView { get; private set; }
 
+    /// <summary>The rows of the present batch in stretches of one sequence, which kernels take together: first row and number of rows.</summary>
+    public List<(int First, int Count)> RowRanges { get; } = [];
+
     private long HeadBytes => (long)KvView.BlockPositions * VectorBytes;
 
     /// <summary>Bytes of one block.</summary>
@@ -84,8 +87,8 @@ internal sealed unsafe class KvCache : IDisposable
         return view;
     }
 
-    /// <summary>Makes room for every row of a batch and finds what each may attend to.</summary>
-    public void Plan(Batch batch)
+    /// <summary>Makes room for every row of a batch and finds what each may attend to, and which go together, up to <paramref name="mostRows"/>.</summary>
+    public void Plan(Batch batch, int mostRows)
     {
         for (var i = 0; i < batch.Sessions.Count; i++)
         {
@@ -98,6 +101,7 @@ internal sealed unsafe class KvCache : IDisposable
         }
 
         PlanTails(batch);
+        PlanRanges(batch, mostRows);
     }
 
     /// <summary>Slot of the row itself, the last one it sees.</summary>
@@ -191,6 +195,19 @@ internal sealed unsafe class KvCache : IDisposable
         {
             next = PlanView(batch.Rows[t], t, next);
             LongestView = Math.Max(LongestView, _views[t].Count);
+        }
+    }
+
+    private void PlanRanges(Batch batch, int mostRows)
+    {
+        RowRanges.Clear();
+        for (int first = 0, end; first < batch.Count; first = end)
+        {
+            for (end = first + 1; end < batch.Count && end - first < mostRows && batch.Rows[end].Session == batch.Rows[first].Session; end++)
+            {
+            }
+
+            RowRanges.Add((first, end - first));
         }
     }
 

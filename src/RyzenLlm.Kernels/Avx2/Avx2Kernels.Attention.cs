@@ -5,8 +5,8 @@ using V = System.Runtime.Intrinsics.Vector256<float>;
 
 namespace RyzenLlm.Kernels;
 
-// Attention in three passes over the logical positions: scores, softmax weights, weighted values. Each score is one chain over the head's
-// dimensions, each output one chain over the positions, and the sum of weights goes by position modulo 8; slots only say where a
+// What a single row sees, and what only some rows of a tile see (the diagonal of a prompt, the branches of a tree): four query heads at a time share the loads
+// of keys and values. Each score is one chain over the head's dimensions, each output one chain over the positions; slots only say where a
 // position lies, so a row of a drafted tree and the same tokens in a plain chain give the same bits.
 internal unsafe partial class Avx2Kernels
 {
@@ -66,33 +66,24 @@ internal unsafe partial class Avx2Kernels
         public static V Load(byte* p) => Vector256.Load((float*)p);
     }
 
-    public override void Attend(in KvView view, int kvHead, float* q, int group, float scale, float* scratch, float* output)
+    /// <summary>Scores of the positions [begin, end) of a row, from <paramref name="scores"/> on.</summary>
+    private void ScoreRow(in KvView view, int begin, int end, int kvHead, float* q, int group, float scale, float* scores, int ld)
     {
-        var (count, h) = (view.Count, view.HeadSize);
-        if (h % 8 != 0)
+        for (var p = begin; p < end;)
         {
-            base.Attend(view, kvHead, q, group, scale, scratch, output);
-            return;
-        }
-
-        for (var p = 0; p < count;)
-        {
-            var (slot, run) = Run(view, p);
-            ScoreRun(view.Key(slot, kvHead), view.Type, run, q, group, h, scale, scratch + p, count);
+            var (slot, run) = Run(view, p, end);
+            ScoreRun(view.Key(slot, kvHead), view.Type, run, q, group, view.HeadSize, scale, scores + (p - begin), ld);
             p += run;
         }
+    }
 
-        new Span<float>(output, group * h).Clear();
-        for (var j = 0; j < group; j++)
+    /// <summary>Adds the values of the positions [begin, end) of a row, weighted from <paramref name="weights"/> on.</summary>
+    private void AddRow(in KvView view, int begin, int end, int kvHead, float* weights, int ld, int group, float* output)
+    {
+        for (var p = begin; p < end;)
         {
-            var weights = scratch + ((long)j * count);
-            Scale(weights, 1 / Weights(weights, count), count);
-        }
-
-        for (var p = 0; p < count;)
-        {
-            var (slot, run) = Run(view, p);
-            AddRun(view.Value(slot, kvHead), view.Type, run, scratch + p, count, group, h, output);
+            var (slot, run) = Run(view, p, end);
+            AddRun(view.Value(slot, kvHead), view.Type, run, weights + (p - begin), ld, group, view.HeadSize, output);
             p += run;
         }
     }
@@ -161,18 +152,18 @@ internal unsafe partial class Avx2Kernels
         }
     }
 
-    /// <summary>Slot of position p and the number of positions from it on whose slots follow in the same block.</summary>
-    private static (int Slot, int Length) Run(in KvView view, int p)
+    /// <summary>Slot of position p and the number of positions from it to <paramref name="end"/> whose slots follow in the same block.</summary>
+    private static (int Slot, int Length) Run(in KvView view, int p, int end)
     {
         var slot = view.Slot(p);
-        var room = KvView.BlockPositions - (slot % KvView.BlockPositions);
+        var room = Math.Min(KvView.BlockPositions - (slot % KvView.BlockPositions), end - p);
         if (p < view.Prefix)
         {
             return (slot, Math.Min(room, view.Prefix - p));
         }
 
         var length = 1;
-        while (length < room && p + length < view.Count && view.Slot(p + length) == slot + length)
+        while (length < room && view.Slot(p + length) == slot + length)
         {
             length++;
         }
@@ -195,11 +186,11 @@ internal unsafe partial class Avx2Kernels
         }
     }
 
-    /// <summary>Scores become exp(score - max); returns their sum.</summary>
+    /// <summary>Raises <paramref name="largest"/> to the largest score; scores become exp(score - largest). Returns their sum, by position modulo 8.</summary>
     [MethodImpl(Hot)]
-    private static float Weights(float* scores, int count)
+    private protected virtual float Weights(float* scores, int count, ref float largest)
     {
-        var max = Vector256.Create(float.NegativeInfinity);
+        var max = Vector256.Create(largest);
         var i = 0;
         for (; i <= count - 8; i += 8)
         {
@@ -216,6 +207,7 @@ internal unsafe partial class Avx2Kernels
         max = Avx.Max(max, Avx.Permute2x128(max, max, 1));
         max = Avx.Max(max, Avx.Permute(max, 0b01_00_11_10));
         max = Avx.Max(max, Avx.Permute(max, 0b10_11_00_01));
+        largest = max.ToScalar();
         var sum = V.Zero;
         for (i = 0; i <= count - 8; i += 8)
         {

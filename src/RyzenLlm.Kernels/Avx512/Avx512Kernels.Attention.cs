@@ -224,12 +224,12 @@ internal sealed unsafe partial class Avx512Kernels
             var v1 = TCache.Load(v + (16 * TCache.Bytes));
             var v2 = TCache.Load(v + (32 * TCache.Bytes));
             var v3 = TCache.Load(v + (48 * TCache.Bytes));
-            Add(v0, v1, v2, v3, Scaled<TCache>(weights[p], v, i, h), ref a0, ref a1, ref a2, ref a3);
+            Add(v0, v1, v2, v3, Vector512.Create(Scaled<TCache>(weights[p], v, i, h)), ref a0, ref a1, ref a2, ref a3);
             if (THeads.Count == 4)
             {
-                Add(v0, v1, v2, v3, Scaled<TCache>(w1[p], v, i, h), ref b0, ref b1, ref b2, ref b3);
-                Add(v0, v1, v2, v3, Scaled<TCache>(w2[p], v, i, h), ref c0, ref c1, ref c2, ref c3);
-                Add(v0, v1, v2, v3, Scaled<TCache>(w3[p], v, i, h), ref d0, ref d1, ref d2, ref d3);
+                Add(v0, v1, v2, v3, Vector512.Create(Scaled<TCache>(w1[p], v, i, h)), ref b0, ref b1, ref b2, ref b3);
+                Add(v0, v1, v2, v3, Vector512.Create(Scaled<TCache>(w2[p], v, i, h)), ref c0, ref c1, ref c2, ref c3);
+                Add(v0, v1, v2, v3, Vector512.Create(Scaled<TCache>(w3[p], v, i, h)), ref d0, ref d1, ref d2, ref d3);
             }
         }
 
@@ -240,16 +240,6 @@ internal sealed unsafe partial class Avx512Kernels
             Store64(output + (2 * h), c0, c1, c2, c3);
             Store64(output + (3 * h), d0, d1, d2, d3);
         }
-    }
-
-    [MethodImpl(Inline)]
-    private static void Add(V v0, V v1, V v2, V v3, float weight, ref V a0, ref V a1, ref V a2, ref V a3)
-    {
-        var w = Vector512.Create(weight);
-        a0 = Avx512F.FusedMultiplyAdd(v0, w, a0);
-        a1 = Avx512F.FusedMultiplyAdd(v1, w, a1);
-        a2 = Avx512F.FusedMultiplyAdd(v2, w, a2);
-        a3 = Avx512F.FusedMultiplyAdd(v3, w, a3);
     }
 
     [MethodImpl(Inline)]

@@ -1,3 +1,5 @@
+using RyzenLlm.Kernels.Memory;
+
 namespace RyzenLlm.Kernels;
 
 /// <summary>Element type of a key/value cache.</summary>
@@ -80,41 +82,58 @@ public unsafe struct KvView
 
 public unsafe partial class KernelSet
 {
+    private const int TileQueries = 64;
+
     /// <summary>
-    /// Softmax attention of the query heads that share one key/value head:
-    /// o_j = sum_p softmax_p(q_j . k[p] * scale) v[p] over the visible positions.
+    /// Softmax attention of the query heads that share one key/value head, for rows of one sequence: a decoded token, a stretch of a prompt, a drafted tree.
+    /// o_j = sum_p softmax_p(q_j . k[p] * scale) v[p] over the positions that the row sees.
     /// </summary>
-    /// <param name="view">Visible positions of this row in this layer.</param>
+    /// <param name="views">Visible positions of each row in this layer, all with the same <see cref="KvView.Blocks"/>.</param>
     /// <param name="kvHead">Key/value head.</param>
-    /// <param name="q">First of <paramref name="group"/> consecutive query heads that share it.</param>
+    /// <param name="q">First of <paramref name="group"/> consecutive query heads that share it, in the first row.</param>
+    /// <param name="ld">Floats from one row to the next, in <paramref name="q"/> and <paramref name="output"/>.</param>
     /// <param name="group">Query heads per key/value head.</param>
     /// <param name="scale">Usually 1 / sqrt(head size).</param>
-    /// <param name="scratch">At least group * view.Count floats.</param>
-    /// <param name="output">Receives group heads of head size floats.</param>
-    public virtual void Attend(in KvView view, int kvHead, float* q, int group, float scale, float* scratch, float* output)
+    /// <param name="output">Receives group heads of head size floats per row.</param>
+    public virtual void Attend(ReadOnlySpan<KvView> views, int kvHead, float* q, long ld, int group, float scale, float* output)
     {
-        for (var j = 0; j < group; j++, q += view.HeadSize, output += view.HeadSize)
+        for (var r = 0; r < views.Length; r++)
         {
-            var max = float.NegativeInfinity;
-            for (var p = 0; p < view.Count; p++)
+            for (var j = 0; j < group; j++)
             {
-                scratch[p] = scale * DotCache(view.Key(view.Slot(p), kvHead), view.Type, q, view.HeadSize);
-                max = Math.Max(max, scratch[p]);
+                var head = (r * ld) + ((long)j * views[r].HeadSize);
+                AttendHead(views[r], kvHead, q + head, scale, output + head);
             }
+        }
+    }
 
-            var total = 0f;
-            new Span<float>(output, view.HeadSize).Clear();
-            for (var p = 0; p < view.Count; p++)
-            {
-                var weight = MathF.Exp(scratch[p] - max);
-                total += weight;
-                AddCache(view.Value(view.Slot(p), kvHead), view.Type, weight, view.HeadSize, output);
-            }
+    /// <summary>Rows that one call of <see cref="Attend"/> should take: enough to repay the unpacking of keys and values, few enough that what they need stays near.</summary>
+    /// <param name="group">Query heads per key/value head.</param>
+    public static int AttentionRows(int group) => Math.Max(1, TileQueries / group);
 
-            for (var d = 0; d < view.HeadSize; d++)
-            {
-                output[d] /= total;
-            }
+    private static void AttendHead(in KvView view, int kvHead, float* q, float scale, float* output)
+    {
+        // Rounded up, so that a sequence that grows token by token rarely needs more.
+        var scores = (float*)Scratch.Take(((long)view.Count + 1024) / 1024 * 1024 * sizeof(float));
+        var max = float.NegativeInfinity;
+        for (var p = 0; p < view.Count; p++)
+        {
+            scores[p] = scale * DotCache(view.Key(view.Slot(p), kvHead), view.Type, q, view.HeadSize);
+            max = Math.Max(max, scores[p]);
+        }
+
+        var total = 0f;
+        new Span<float>(output, view.HeadSize).Clear();
+        for (var p = 0; p < view.Count; p++)
+        {
+            var weight = MathF.Exp(scores[p] - max);
+            total += weight;
+            AddCache(view.Value(view.Slot(p), kvHead), view.Type, weight, view.HeadSize, output);
+        }
+
+        for (var d = 0; d < view.HeadSize; d++)
+        {
+            output[d] /= total;
         }
     }
 

@@ -9,6 +9,9 @@ public sealed unsafe class AttentionTests(string path)
 {
     private const int KvHeads = 2;
 
+    // Positions that the vector paths weigh together: past them sums and outputs are rescaled.
+    private const int Stretch = 1024;
+
     [Test]
     public void Attend_AgreesWithDouble(
         [Values] KvType type,
@@ -16,26 +19,74 @@ public sealed unsafe class AttentionTests(string path)
         [Values(1, 3, 4, 5)] int group,
         [Values(1, 2, 7, 9, 63, 64, 65, 130)] int count)
     {
-        var kernels = Paths.Get(path);
         using var cache = new Cache(type, headSize, blocks: 4, seed: count);
-        var view = cache.Chain(count);
-        using var q = Data.Uniform(headSize + group, group * headSize, -2, 2);
-        using var scratch = new Data.Operand(group * count);
-        using var output = new Data.Operand(group * headSize);
-        for (var kvHead = 0; kvHead < KvHeads; kvHead++)
+        CheckAgainstDouble(cache, headSize, group, count, 0.3f);
+    }
+
+    [Test]
+    public void Attend_ManyPositions_AgreesWithDouble([Values] KvType type, [Values(Stretch - 1, Stretch, Stretch + 1, (2 * Stretch) + 70)] int count)
+    {
+        using var cache = new Cache(type, 24, blocks: (count / 64) + 1, seed: count);
+        CheckAgainstDouble(cache, 24, 2, count, 0.3f);
+
+        // One position outweighs all others: so large scores fall into the last, a middle or the first stretch.
+        CheckAgainstDouble(cache, 24, 2, count, 40f);
+    }
+
+    [Test]
+    public void Attend_RowsTogether_SameBitsAsAlone([Values] KvType type, [Values(4, 24, 80, 128)] int headSize, [Values(1, 3, 4, 6)] int group)
+    {
+        using var cache = new Cache(type, headSize, blocks: 20, seed: headSize);
+        foreach (var (position, rows) in ((int, int)[])[(0, 2), (0, 17), (3, 5), (61, 6), (130, 9), (Stretch - 9, 13)])
         {
-            kernels.Attend(view, kvHead, q.Pointer, group, 0.3f, scratch.Pointer, output.Pointer);
-            for (var j = 0; j < group; j++)
+            if (position > 200 && path == KernelSet.Portable.Name)
             {
-                var scores = Enumerable.Range(0, count).Select(p => Enumerable.Range(0, headSize).Sum(d => (double)q[(j * headSize) + d] * cache.Key(p, kvHead, d)) * 0.3f).ToArray();
-                var weights = scores.Select(s => Math.Exp(s - scores.Max())).ToArray();
-                for (var d = 0; d < headSize; d++)
-                {
-                    var expected = Enumerable.Range(0, count).Sum(p => weights[p] * cache.Value(p, kvHead, d)) / weights.Sum();
-                    Assert.That(output[(j * headSize) + d], Is.EqualTo(expected).Within(3e-6), $"kv head {kvHead}, query {j}, dimension {d}");
-                }
+                continue; // it has no stretches
             }
+
+            CheckSameAsAlone([.. Enumerable.Range(position + 1, rows).Select(cache.Chain)], headSize, group);
         }
+    }
+
+    [Test]
+    public void Attend_TreeRowsTogether_SameBitsAsAlone([Values] KvType type, [Values(24, 128)] int headSize, [Values(1, 3, 4)] int group)
+    {
+        using var cache = new Cache(type, headSize, blocks: 20, seed: group);
+        var random = new Random(group);
+        foreach (var prefix in (int[])[0, 1, 62, Stretch - 3])
+        {
+            // Branches of all depths; none sees the others.
+            using var tails = new NativeBuffer<int>(12 * 12);
+            var views = new KvView[12];
+            for (var r = 0; r < views.Length; r++)
+            {
+                var own = Enumerable.Range(prefix, 20).OrderBy(_ => random.Next()).Take(r + 1).Order().ToArray();
+                own.CopyTo(tails.Span[(r * 12)..]);
+                views[r] = cache.Chain(prefix) with { Tail = tails.Pointer + (r * 12), TailCount = own.Length };
+            }
+
+            CheckSameAsAlone(views, headSize, group);
+        }
+    }
+
+    [Test]
+    public void Attend_RowsTogether_IgnoreWhatTheyDoNotSee([Values] KvType type)
+    {
+        using var cache = new Cache(type, 64, blocks: 2, seed: 5);
+        KvView[] views = [.. Enumerable.Range(60, 8).Select(cache.Chain)];
+        using var q = Data.Uniform(3, views.Length * 4 * 64, -2, 2);
+        using var before = new Data.Operand(views.Length * 4 * 64);
+        using var after = new Data.Operand(views.Length * 4 * 64);
+        Paths.Get(path).Attend(views, 0, q.Pointer, 4 * 64, 4, 0.2f, before.Pointer);
+        for (var p = 65; p < 128; p++)
+        {
+            new Span<byte>(views[0].Key(p, 0), KvView.VectorBytes(type, 64)).Fill(0xFF); // NaN, where the type has it
+            new Span<byte>(views[0].Value(p, 0), KvView.VectorBytes(type, 64)).Fill(0xFF);
+        }
+
+        // Rows 0 to 5 see positions up to 64.
+        Paths.Get(path).Attend(views, 0, q.Pointer, 4 * 64, 4, 0.2f, after.Pointer);
+        Assert.That(after.ToArray()[..(6 * 4 * 64)], Is.EqualTo(before.ToArray()[..(6 * 4 * 64)]));
     }
 
     [Test]
@@ -62,11 +113,10 @@ public sealed unsafe class AttentionTests(string path)
             treeView.Tail = pinned.Pointer;
             treeView.TailCount = tail;
             using var q = Data.Uniform(3, group * headSize, -2, 2);
-            using var scratch = new Data.Operand(group * count);
             using var expected = new Data.Operand(group * headSize);
             using var output = new Data.Operand(group * headSize);
-            kernels.Attend(chain.Chain(count), 1, q.Pointer, group, 0.2f, scratch.Pointer, expected.Pointer);
-            kernels.Attend(treeView, 1, q.Pointer, group, 0.2f, scratch.Pointer, output.Pointer);
+            kernels.Attend([chain.Chain(count)], 1, q.Pointer, 0, group, 0.2f, expected.Pointer);
+            kernels.Attend([treeView], 1, q.Pointer, 0, group, 0.2f, output.Pointer);
             Assert.That(output.ToArray(), Is.EqualTo(expected.ToArray()), $"prefix {prefix}, tail {tail}");
         }
     }
@@ -74,12 +124,11 @@ public sealed unsafe class AttentionTests(string path)
     [Test]
     public void Attend_LargeScores_StayFinite([Values] KvType type)
     {
-        var kernels = Paths.Get(path);
-        using var cache = new Cache(type, 64, blocks: 2, seed: 1);
-        using var q = Data.Uniform(3, 4 * 64, -2000, 2000);
-        using var scratch = new Data.Operand(4 * 100);
-        using var output = new Data.Operand(4 * 64);
-        kernels.Attend(cache.Chain(100), 0, q.Pointer, 4, 10f, scratch.Pointer, output.Pointer);
+        using var cache = new Cache(type, 64, blocks: 20, seed: 1);
+        KvView[] views = [.. Enumerable.Range(Stretch - 2, 6).Select(cache.Chain)];
+        using var q = Data.Uniform(3, views.Length * 4 * 64, -2000, 2000);
+        using var output = new Data.Operand(views.Length * 4 * 64);
+        Paths.Get(path).Attend(views, 0, q.Pointer, 4 * 64, 4, 10f, output.Pointer);
         Assert.That(output.ToArray(), Has.All.Matches<float>(v => Math.Abs(v) <= 1.001f));
     }
 
@@ -96,6 +145,44 @@ public sealed unsafe class AttentionTests(string path)
         {
             Assert.That(((sbyte*)cached)[d] * (double)scale, Is.EqualTo(x[d]).Within(size < 1e-30f ? largest : (0.5001 * scale)), $"element {d}");
         }
+    }
+
+    private void CheckAgainstDouble(Cache cache, int headSize, int group, int count, float scale)
+    {
+        using var q = Data.Uniform(headSize + group, group * headSize, -2, 2);
+        using var output = new Data.Operand(group * headSize);
+        for (var kvHead = 0; kvHead < KvHeads; kvHead++)
+        {
+            Paths.Get(path).Attend([cache.Chain(count)], kvHead, q.Pointer, 0, group, scale, output.Pointer);
+            for (var j = 0; j < group; j++)
+            {
+                var scores = Enumerable.Range(0, count).Select(p => Enumerable.Range(0, headSize).Sum(d => (double)q[(j * headSize) + d] * cache.Key(p, kvHead, d)) * scale).ToArray();
+                var largest = scores.Max();
+                var weights = Array.ConvertAll(scores, s => Math.Exp(s - largest));
+                for (var d = 0; d < headSize; d++)
+                {
+                    var expected = Enumerable.Range(0, count).Sum(p => weights[p] * cache.Value(p, kvHead, d)) / weights.Sum();
+                    Assert.That(output[(j * headSize) + d], Is.EqualTo(expected).Within(3e-6 * Math.Max(1, scale)), $"kv head {kvHead}, query {j}, dimension {d}");
+                }
+            }
+        }
+    }
+
+    private void CheckSameAsAlone(KvView[] views, int headSize, int group)
+    {
+        // Query heads of other groups lie between those of one row and the next.
+        var ld = (group * headSize) + 16;
+        using var q = Data.Uniform(7, views.Length * ld, -2, 2);
+        using var together = new Data.Operand(views.Length * ld);
+        using var alone = new Data.Operand(views.Length * ld);
+        var kernels = Paths.Get(path);
+        kernels.Attend(views, 1, q.Pointer, ld, group, 0.2f, together.Pointer);
+        for (var r = 0; r < views.Length; r++)
+        {
+            kernels.Attend(views.AsSpan(r, 1), 1, q.Pointer + (r * ld), ld, group, 0.2f, alone.Pointer + (r * ld));
+        }
+
+        Assert.That(together.ToArray(), Is.EqualTo(alone.ToArray()), $"{views.Length} rows from {views[0].Count} positions on");
     }
 
     /// <summary>One layer of a paged cache, uniform in [-1, 1].</summary>

@@ -134,6 +134,96 @@ public sealed unsafe class GuardPageTests(string path)
         Array.ForEach(rows, r => r.Dispose());
     }
 
+    [Test]
+    public void Attend_StaysInside([Values] Guard guard, [Values] KvType type, [Values(4, 8, 24, 80, 128)] int headSize, [Values(1, 3, 4)] int group)
+    {
+        var kernels = Paths.Get(path);
+        foreach (var (positions, rows) in ((int, int)[])[(1, 1), (7, 1), (7, 4), (17, 5), (64, 3), (64, 17)])
+        {
+            using var keys = Vectors(kernels, type, positions, headSize, guard);
+            using var values = Vectors(kernels, type, positions, headSize, guard);
+            using var q = Activations(positions, rows * group * headSize, guard);
+            using var output = new GuardedMemory((long)rows * group * headSize * sizeof(float), guard);
+            using var slot = GuardedMemory.Of<int>([positions - 1], guard);
+            var block = keys.Pointer;
+            var views = new KvView[rows];
+            for (var r = 0; r < rows; r++)
+            {
+                // The last rows see all there is; every third as branches of a tree.
+                var prefix = Math.Max(1, positions - rows + 1 + r);
+                views[r] = new() { Blocks = &block, ValueOffset = values.Pointer - keys.Pointer, Type = type, KvHeads = 1, HeadSize = headSize, Prefix = prefix };
+                if (r % 3 == 2)
+                {
+                    views[r].Prefix--;
+                    views[r].Tail = (int*)slot.Pointer;
+                    views[r].TailCount = 1;
+                }
+            }
+
+            kernels.Attend(views, 0, q.Floats, group * headSize, group, 0.3f, output.Floats);
+            Assert.That(new ReadOnlySpan<float>(output.Floats, rows * group * headSize).ToArray(), Has.All.Matches<float>(float.IsFinite), $"{positions} positions, {rows} rows");
+        }
+    }
+
+    [Test]
+    public void Rotate_StaysInside([Values] Guard guard, [Values(1, 3)] int heads)
+    {
+        var kernels = Paths.Get(path);
+        foreach (var half in Enumerable.Range(1, 66))
+        {
+            using var z = Activations(half, heads * 2 * half, guard);
+            using var cos = Activations(half + 1, half, guard);
+            using var sin = Activations(half + 2, half, guard);
+            kernels.Rotate(z.Floats, heads, 2 * half, cos.Floats, sin.Floats);
+        }
+    }
+
+    [Test]
+    public void ScanStep_StaysInside([Values] Guard guard, [Values(1, 3, 16)] int states)
+    {
+        var kernels = Paths.Get(path);
+        foreach (var channels in (int[])[1, 7, 8, 15, 16, 17, 33, 48, 65])
+        {
+            using var state = Activations(channels, states * channels, guard);
+            using var next = new GuardedMemory((long)states * channels * sizeof(float), guard);
+            using var a = Activations(channels + 1, states * channels, guard);
+            GuardedMemory[] rows = [.. Enumerable.Range(0, 3).Select(i => Activations(channels + i, channels, guard))];
+            using var b = Activations(1, states, guard);
+            using var c = Activations(2, states, guard);
+            using var y = new GuardedMemory(channels * sizeof(float), guard);
+            foreach (var begin in (int[])[0, channels / 2])
+            {
+                kernels.ScanStep(state.Floats, next.Floats, a.Floats, rows[0].Floats, rows[1].Floats, rows[2].Floats, b.Floats, c.Floats, channels, states, begin, channels, y.Floats);
+            }
+
+            Array.ForEach(rows, r => r.Dispose());
+        }
+    }
+
+    [Test]
+    public void Lookup_StaysInside([Values] Guard guard, [Values(1, 50, 51, 52, 103)] int groups, [Values(1, 2)] int blocks)
+    {
+        using var codes = new GuardedMemory((long)blocks * groups * KernelSet.LookupRows, guard);
+        using var tables = new GuardedMemory((long)groups * KernelSet.TableBytes, guard);
+        using var sums = new GuardedMemory((long)blocks * KernelSet.LookupRows * sizeof(int), guard);
+        using var expected = new GuardedMemory(sums.Length, guard);
+        new Random(groups).NextBytes(codes.Span);
+        KernelSet.Portable.Lookup(codes.Pointer, blocks, tables.Pointer, groups, (int*)expected.Pointer);
+        Paths.Get(path).Lookup(codes.Pointer, blocks, tables.Pointer, groups, (int*)sums.Pointer);
+        Assert.That(sums.Span.SequenceEqual(expected.Span));
+    }
+
+    [Test]
+    public void ToCache_StaysInside([Values] Guard guard, [Values] KvType type)
+    {
+        foreach (var n in Enumerable.Range(1, 66))
+        {
+            using var x = Activations(n, n, guard);
+            using var cached = new GuardedMemory(KvView.VectorBytes(type, n), guard);
+            Paths.Get(path).ToCache(x.Floats, n, type, cached.Pointer);
+        }
+    }
+
     // Where the matrix lies changes nothing.
     private static void CheckSame(KernelSet kernels, WeightMatrix w, GuardedMemory x, int n, GuardedMemory y)
     {
@@ -173,6 +263,19 @@ public sealed unsafe class GuardPageTests(string path)
         }
 
         return new WeightMatrix("guarded", QuantFormat.Of(type), rows, columns, memory.Pointer, memory.Length, memory);
+    }
+
+    private static GuardedMemory Vectors(KernelSet kernels, KvType type, int count, int headSize, Guard guard)
+    {
+        var bytes = KvView.VectorBytes(type, headSize);
+        var vectors = new GuardedMemory((long)count * bytes, guard);
+        using var x = Activations(count, count * headSize, guard);
+        for (var p = 0; p < count; p++)
+        {
+            kernels.ToCache(x.Floats + (p * headSize), headSize, type, vectors.Pointer + ((long)p * bytes));
+        }
+
+        return vectors;
     }
 
     private static GuardedMemory Activations(int seed, int count, Guard guard)
