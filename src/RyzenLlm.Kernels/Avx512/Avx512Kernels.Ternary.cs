@@ -212,15 +212,8 @@ internal sealed unsafe partial class Avx512Kernels
                         var w1 = u & Vector512.Create((byte)3);
                         v = (v.AsUInt16() >>> 2).AsByte();
                         u = (u.AsUInt16() >>> 2).AsByte();
-                        var z4 = z + (4 * ldx);
-                        Step<TCount>(0, ref a0, ref b0, w0, w1, z);
-                        Step<TCount>(1, ref a1, ref b1, w0, w1, z + ldx);
-                        Step<TCount>(2, ref a2, ref b2, w0, w1, z + (2 * ldx));
-                        Step<TCount>(3, ref a3, ref b3, w0, w1, z + (3 * ldx));
-                        Step<TCount>(4, ref a4, ref b4, w0, w1, z4);
-                        Step<TCount>(5, ref a5, ref b5, w0, w1, z4 + ldx);
-                        Step<TCount>(6, ref a6, ref b6, w0, w1, z4 + (2 * ldx));
-                        Step<TCount>(7, ref a7, ref b7, w0, w1, z4 + (3 * ldx));
+                        StepQuad<TCount>(0, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, w0, w1, z, ldx);
+                        StepQuad<TCount>(4, ref a4, ref b4, ref a5, ref b5, ref a6, ref b6, ref a7, ref b7, w0, w1, z + (4 * ldx), ldx);
                     }
                 }
 
@@ -239,16 +232,37 @@ internal sealed unsafe partial class Avx512Kernels
         return differences;
     }
 
-    /// <summary>Token <paramref name="t"/> with 64 digits of two rows, if there is such a token.</summary>
+    /// <summary>Tokens t .. t + 3, those that there are, with 64 digits of two rows. Products first, then sums: in turn, sums would take the ports of the multipliers.</summary>
     [MethodImpl(Inline)]
-    private static void Step<TCount>(int t, ref Vector512<short> a, ref Vector512<short> b, Vector512<byte> w0, Vector512<byte> w1, sbyte* x)
+    private static void StepQuad<TCount>(
+        int t, ref Vector512<short> a0, ref Vector512<short> b0, ref Vector512<short> a1, ref Vector512<short> b1, ref Vector512<short> a2, ref Vector512<short> b2, ref Vector512<short> a3, ref Vector512<short> b3,
+        Vector512<byte> w0, Vector512<byte> w1, sbyte* x, long ldx)
+        where TCount : struct, ICount
+    {
+        Vector512<short> p0 = default, p1 = default, p2 = default, p3 = default, q0 = default, q1 = default, q2 = default, q3 = default;
+        Products<TCount>(t, w0, w1, x, ref p0, ref q0);
+        Products<TCount>(t + 1, w0, w1, x + ldx, ref p1, ref q1);
+        Products<TCount>(t + 2, w0, w1, x + (2 * ldx), ref p2, ref q2);
+        Products<TCount>(t + 3, w0, w1, x + (3 * ldx), ref p3, ref q3);
+        a0 += p0;
+        b0 += q0;
+        a1 += p1;
+        b1 += q1;
+        a2 += p2;
+        b2 += q2;
+        a3 += p3;
+        b3 += q3;
+    }
+
+    [MethodImpl(Inline)]
+    private static void Products<TCount>(int t, Vector512<byte> w0, Vector512<byte> w1, sbyte* x, ref Vector512<short> p, ref Vector512<short> q)
         where TCount : struct, ICount
     {
         if (t < TCount.Value)
         {
             var v = Vector512.Load(x);
-            a += Avx512BW.MultiplyAddAdjacent(w0, v);
-            b += Avx512BW.MultiplyAddAdjacent(w1, v);
+            p = Avx512BW.MultiplyAddAdjacent(w0, v);
+            q = Avx512BW.MultiplyAddAdjacent(w1, v);
         }
     }
 
