@@ -39,6 +39,7 @@ internal sealed unsafe partial class Avx512Kernels
     /// Activations as [group of 16 blocks][block % 4][high or low byte][first or second half of the columns][block / 4 % 4][16], then 8 sum x and the unit of
     /// every block; missing blocks are zero.
     /// </summary>
+    [MethodImpl(Hot)]
     private static void SplitActivations(short* q, float* units, int blocks, int groups, sbyte* to)
     {
         var sums = (int*)(to + ((long)groups * NibbleBytes));
@@ -47,15 +48,20 @@ internal sealed unsafe partial class Avx512Kernels
         for (var b = 0; b < blocks; b++, q += FixedBlock)
         {
             var high = to + ((long)(b / NibbleGroup) * NibbleBytes) + (b % 4 * 256) + (b / 4 % 4 * 16);
-            for (var i = 0; i < FixedBlock; i++)
-            {
-                var at = ((i / 16) * 64) + (i % 16);
-                high[at] = (sbyte)((q[i] + 128) >> 8);
-                high[at + 128] = (sbyte)q[i];
-                sums[b] += 8 * q[i];
-            }
+            var first = Vector256.Load(q);
+            var second = Vector256.Load(q + 16);
+            HighBytes(first).Store(high);
+            HighBytes(second).Store(high + 64);
+            Avx512BW.VL.ConvertToVector128SByte(first).Store(high + 128);
+            Avx512BW.VL.ConvertToVector128SByte(second).Store(high + 192);
+            var eight = Vector256.Create((short)8);
+            sums[b] = Vector256.Sum(Avx2.MultiplyAddAdjacent(first, eight) + Avx2.MultiplyAddAdjacent(second, eight));
         }
     }
+
+    // Rounded: what is left for the low byte is signed. 32639 + 128 fits.
+    [MethodImpl(Inline)]
+    private static Vector128<sbyte> HighBytes(Vector256<short> v) => Avx512BW.VL.ConvertToVector128SByte((v + Vector256.Create((short)128)) >> 8);
 
     /// <summary>Rows of one token: y[r]. Vector j of a group holds its blocks j, 4 + j, 8 + j and 12 + j, one in each quarter.</summary>
     [MethodImpl(Hot)]
