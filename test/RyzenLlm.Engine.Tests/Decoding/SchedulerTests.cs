@@ -101,12 +101,12 @@ public sealed class SchedulerTests
         var clock = new ManualClock();
         using var steps = new SteppedModel("mamba-f32", new() { MaxSequences = 1 }, clock);
         using var cancel = new CancellationTokenSource();
-        ConcurrentQueue<string> order = [];
-        var first = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 2 }, _ => order.Enqueue("first"));
+        ConcurrentDictionary<string, bool> spoke = [];
+        var first = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 2 }, _ => spoke["first"] = true);
         steps.Await(1);
-        var cancelled = steps.Scheduler.GenerateAsync(Story, _ => order.Enqueue("cancelled"), cancel.Token);
-        var expired = steps.Scheduler.GenerateAsync(Story with { Deadline = TimeSpan.FromSeconds(3) }, _ => order.Enqueue("expired"));
-        var last = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 1 }, _ => order.Enqueue("last"));
+        var cancelled = steps.Scheduler.GenerateAsync(Story, _ => spoke["cancelled"] = true, cancel.Token);
+        var expired = steps.Scheduler.GenerateAsync(Story with { Deadline = TimeSpan.FromSeconds(3) }, _ => spoke["expired"] = true);
+        var last = steps.Scheduler.GenerateAsync(Story with { MaxTokens = 1 }, _ => spoke["last"] = true);
         Assert.That(steps.Scheduler.Pending, Is.EqualTo(4));
         await cancel.CancelAsync();
         clock.Advance(TimeSpan.FromSeconds(3));
@@ -114,10 +114,13 @@ public sealed class SchedulerTests
         Assert.That((await expired).FinishReason, Is.EqualTo(FinishReason.Deadline));
         Assert.That(steps.Scheduler.Pending, Is.EqualTo(2));
         Assert.That(first.IsCompleted, Is.False);
+        steps.After = _ => clock.Advance(TimeSpan.FromSeconds(1)); // a step takes a second
         steps.RunFreely();
-        Assert.That((await first).GeneratedTokens, Is.EqualTo(2));
+        var served = await first;
+        Assert.That(served.GeneratedTokens, Is.EqualTo(2));
         Assert.That((await last).GeneratedTokens, Is.EqualTo(1));
-        Assert.That(order.Distinct(), Is.EqualTo(new[] { "first", "last" }));
+        Assert.That((await last).QueueTime, Is.GreaterThanOrEqualTo(served.QueueTime + served.PromptTime + served.DecodeTime), "its turn came behind the first");
+        Assert.That(spoke.Keys, Is.EquivalentTo(new[] { "first", "last" }));
         Assert.That(steps.Scheduler.Pending, Is.Zero);
     }
 
