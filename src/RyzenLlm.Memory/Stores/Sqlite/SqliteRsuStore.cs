@@ -192,13 +192,20 @@ public sealed class SqliteRsuStore : RsuStore
     /// <summary>A folder made here is its owner's alone: a memory is private. One that exists stays as it is.</summary>
     private static void CreateFolder(string folder)
     {
-        if (OperatingSystem.IsWindows())
+        try
         {
-            Directory.CreateDirectory(folder);
+            if (OperatingSystem.IsWindows())
+            {
+                Directory.CreateDirectory(folder);
+            }
+            else
+            {
+                Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            }
         }
-        else
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            throw new VectorStoreException($"The folder {folder} cannot be made: check Memory:Store and permissions.", e);
         }
     }
 
