@@ -15,7 +15,7 @@ SCHEDULER = "src/RyzenLlm.Engine/Decoding/Scheduler.cs"
 # fault, file, what stands there, what is put there instead, test project, tests
 MUTATIONS = [
     ("full disk: told in a line", f"{STORES}/Sqlite/SqliteRsuStore.cs", "e.SqliteErrorCode is 10 or 13 or 8", "e.SqliteErrorCode is -1", "Mcp", "FullDiskTests"),
-    ("read-only disk: told in a line", f"{STORES}/Sqlite/SqliteRsuStore.cs", "throw new VectorStoreException($\"The folder", "throw new IOException($\"It", "Mcp", "FullDiskTests"),
+    ("read-only disk: told in a line", f"{STORES}/Sqlite/SqliteRsuStore.cs", "catch (Exception e) when (e is IOException or UnauthorizedAccessException)\n        {\n            throw new VectorStoreException($\"The folder", "catch (InvalidCastException e)\n        {\n            throw new VectorStoreException($\"The folder", "Mcp", "FullDiskTests"),
     ("clock jumps: a correction is judged by a mark, not by time", f"{STORES}/RsuFilter.cs", 'new Condition("valid_to", Comparison.Absent, null)', 'new Condition("valid_to", Comparison.AbsentOrAfter, LiveAt)', "Memory", "ClockTests"),
     ("outage: delivered before it is removed", f"{STORES}/Outbox.cs", "await write(batch).ConfigureAwait(false);\n                await waiting.DeleteAsync(batch.Select(u => u.Id), CancellationToken.None).ConfigureAwait(false);", "await waiting.DeleteAsync(batch.Select(u => u.Id), CancellationToken.None).ConfigureAwait(false);\n                await write(batch).ConfigureAwait(false);", "Memory", "OutageTests"),
     ("outage: delivered once in effect", f"{MEMORY}/UnitWriter.cs", "Seen = known.Seen + (retold ? 1 : 0),", "Seen = known.Seen + 1,", "Memory", "OutageTests"),
