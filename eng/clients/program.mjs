@@ -15,7 +15,7 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 writeFileSync(
   join(folder, 'tokens.json'),
-  JSON.stringify({ tokens: [{ name: 'clients', token, tenant: 'clients', scopes: ['generate', 'recall', 'store', 'forget', 'models'] }] }),
+  JSON.stringify({ tokens: [{ name: 'clients', token, tenant: 'clients', scopes: ['generate', 'recall', 'store', 'forget', 'share', 'models'] }] }),
   { mode: 0o600 });
 
 // A model whose vocabulary names no end token, so that only a limit ends its texts.
