@@ -13,19 +13,28 @@ namespace RyzenLlm.Kernels;
 /// cache while a group's share of it passes, in the order of memory. Belongs to the kernel path that packed it, whose order of activations it follows. Nothing
 /// reads the original any more, whose pages may go.
 /// </remarks>
-public sealed unsafe class LookupMatrix : IDisposable
+public sealed unsafe class LookupMatrix
 {
     /// <summary>Panels whose words of a run lie side by side.</summary>
     internal const int PanelsPerGroup = 4;
 
-    private readonly NativeBuffer<ushort> _words;
+    private readonly ushort* _words;
+    private readonly object _owner;
 
-    private LookupMatrix(WeightMatrix w, float scale)
+    /// <summary>Wraps words that lie at <paramref name="words"/>.</summary>
+    /// <param name="rows">Outputs.</param>
+    /// <param name="columns">Inputs.</param>
+    /// <param name="scale">What a sum of weights -1..1 times activations is multiplied by.</param>
+    /// <param name="words"><see cref="BytesOf"/> bytes, aligned to 64.</param>
+    /// <param name="owner">Object whose life keeps the memory valid.</param>
+    public LookupMatrix(int rows, int columns, float scale, byte* words, object owner)
     {
-        (Rows, Columns, Scale) = (w.Rows, w.Columns, scale);
-        Panels = (w.Rows + KernelSet.LookupRows - 1) / KernelSet.LookupRows;
-        Words = KernelSet.LookupWords(w.Columns);
-        _words = new((long)Panels * Words * KernelSet.LookupRows, zeroed: false);
+        ArgumentNullException.ThrowIfNull(words);
+        ArgumentOutOfRangeException.ThrowIfNotEqual((nuint)words % 64, 0u, nameof(words));
+        (Rows, Columns, Scale, _owner) = (rows, columns, scale, owner);
+        _words = (ushort*)words;
+        Panels = PanelsOf(rows);
+        Words = KernelSet.LookupWords(columns);
     }
 
     /// <summary>Outputs.</summary>
@@ -35,9 +44,10 @@ public sealed unsafe class LookupMatrix : IDisposable
     public int Columns { get; }
 
     /// <summary>Bytes that a product reads.</summary>
-    public long Bytes => _words.Length * sizeof(ushort);
+    public long Bytes => BytesOf(Rows, Columns);
 
-    internal float Scale { get; }
+    /// <summary>What a sum of weights -1..1 times activations is multiplied by.</summary>
+    public float Scale { get; }
 
     /// <summary>Runs of <see cref="KernelSet.LookupRows"/> rows.</summary>
     internal int Panels { get; }
@@ -45,25 +55,29 @@ public sealed unsafe class LookupMatrix : IDisposable
     /// <summary>Words of a row.</summary>
     internal int Words { get; }
 
+    /// <summary>Bytes of the copy of a matrix, a multiple of 64.</summary>
+    public static long BytesOf(int rows, int columns) => (long)PanelsOf(rows) * KernelSet.LookupWords(columns) * KernelSet.LookupRows * sizeof(ushort);
+
     /// <summary>Packs a matrix on all threads, or returns null where it has no use: the path has no lookup, or blocks have several scales.</summary>
+    /// <param name="w">Ternary matrix.</param>
+    /// <param name="ops">Kernel path and threads.</param>
+    /// <param name="words">Where to: <see cref="BytesOf"/> bytes, aligned to 64.</param>
+    /// <param name="owner">Object whose life keeps that memory valid.</param>
     /// <exception cref="ArgumentException">The matrix is not ternary.</exception>
-    public static LookupMatrix? TryPack(WeightMatrix w, Ops ops)
+    public static LookupMatrix? TryPack(WeightMatrix w, Ops ops, byte* words, object owner)
     {
         if (!KernelSet.IsTernary(w.Format.Type))
         {
             throw new ArgumentException($"{w.Name}: {w.Format} is not a ternary format.", nameof(w));
         }
 
-        return ops.Kernels.HasLookup && TernaryPacking.TryUniformScale(w, out var scale) ? Pack(w, scale, ops) : null;
+        return ops.Kernels.HasLookup && TernaryPacking.TryUniformScale(w, out var scale) ? Pack(w, scale, ops, words, owner) : null;
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _words.Dispose();
-
     /// <summary>Packs on any path, for comparison with its definition.</summary>
-    internal static LookupMatrix Pack(WeightMatrix w, float scale, Ops ops)
+    internal static LookupMatrix Pack(WeightMatrix w, float scale, Ops ops, byte* words, object owner)
     {
-        var packed = new LookupMatrix(w, scale);
+        var packed = new LookupMatrix(w.Rows, w.Columns, scale, words, owner);
         w = w.Format.Type == QuantType.TQ1_0 ? TernaryPacking.TryToI2_S(w)! : w;
         ops.Team.Run(new PackJob(packed, w, ops.Kernels));
         return packed;
@@ -75,8 +89,10 @@ public sealed unsafe class LookupMatrix : IDisposable
         var first = panel & -PanelsPerGroup;
         var panels = Math.Min(PanelsPerGroup, Panels - first);
         var count = Math.Min(KernelSet.LookupRun, Words - word);
-        return _words.Pointer + ((((long)first * Words) + ((long)word * panels) + ((panel - first) * count)) * KernelSet.LookupRows);
+        return _words + ((((long)first * Words) + ((long)word * panels) + ((panel - first) * count)) * KernelSet.LookupRows);
     }
+
+    private static int PanelsOf(int rows) => (rows + KernelSet.LookupRows - 1) / KernelSet.LookupRows;
 
     private sealed class PackJob(LookupMatrix packed, WeightMatrix w, KernelSet kernels) : TeamJob
     {

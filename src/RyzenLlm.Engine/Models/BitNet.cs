@@ -60,7 +60,7 @@ public sealed unsafe class BitNet : LanguageModel
         _embedding = file.Matrix("token_embd.weight", Info.VocabularySize, n);
         _output = file.TryMatrix("output.weight", Info.VocabularySize, n, out var output) ? output : _embedding;
         _outputNorm = _vectors.Load("output_norm.weight", n);
-        _copies = new(Ops, parts.Options.Ternary);
+        _copies = new(file, Ops, parts.Options.Ternary);
         for (var i = 0; i < _config.BlockCount; i++)
         {
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config, _copies));

@@ -1,12 +1,29 @@
+using RyzenLlm.Engine.Files;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
 
 namespace RyzenLlm.Engine.Models;
 
-/// <summary>Copies of a model's ternary matrices in the layout that the processor multiplies fastest (see <see cref="LookupMatrix"/>), where it has one.</summary>
-internal sealed class LookupCopies(Ops ops, TernaryLayout layout) : IDisposable
+/// <summary>
+/// Copies of a model's ternary matrices in the layout that the processor multiplies fastest (see <see cref="LookupMatrix"/>), where it has one: in one stretch of
+/// memory, so that large pages hold them.
+/// </summary>
+internal sealed unsafe class LookupCopies : IDisposable
 {
-    private readonly List<LookupMatrix> _copies = [];
+    private readonly Ops _ops;
+    private readonly NativeBuffer<byte>? _memory;
+    private long _used;
+
+    /// <summary>Reserves memory for all ternary matrices of a file; it fills as they are packed.</summary>
+    public LookupCopies(GgufFile file, Ops ops, TernaryLayout layout)
+    {
+        _ops = ops;
+        if (layout == TernaryLayout.Auto && ops.Kernels.HasLookup)
+        {
+            _memory = new(file.Tensors.Values.Sum(BytesOf), zeroed: false);
+        }
+    }
 
     /// <summary>What to multiply with: the matrix and its copy, which is null for other formats, several scales, or a processor without lookup.</summary>
     public (WeightMatrix Weight, LookupMatrix? Lookup) Of(WeightMatrix matrix)
@@ -16,10 +33,10 @@ internal sealed class LookupCopies(Ops ops, TernaryLayout layout) : IDisposable
             return (matrix, null);
         }
 
-        if (layout == TernaryLayout.Auto && LookupMatrix.TryPack(matrix, ops) is { } copy)
+        if (_memory is not null && LookupMatrix.TryPack(matrix, _ops, _memory.Pointer + _used, _memory) is { } copy)
         {
+            _used += copy.Bytes;
             matrix.ReleasePages(0, matrix.Rows);
-            _copies.Add(copy);
             return (matrix, copy);
         }
 
@@ -27,6 +44,11 @@ internal sealed class LookupCopies(Ops ops, TernaryLayout layout) : IDisposable
         return (matrix.Format.Type == QuantType.TQ1_0 && TernaryPacking.TryToI2_S(matrix) is { } unpacked ? unpacked : matrix, null);
     }
 
+    private static long BytesOf(TensorInfo tensor) =>
+        KernelSet.IsTernary(tensor.Type) && tensor.Dimensions is [> 0 and <= int.MaxValue, > 0 and <= int.MaxValue]
+            ? LookupMatrix.BytesOf((int)tensor.Dimensions[1], (int)tensor.Dimensions[0])
+            : 0;
+
     /// <inheritdoc/>
-    public void Dispose() => _copies.ForEach(copy => copy.Dispose());
+    public void Dispose() => _memory?.Dispose();
 }

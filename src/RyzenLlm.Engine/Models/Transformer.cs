@@ -64,7 +64,7 @@ public sealed unsafe class Transformer : LanguageModel
         _config = TransformerConfig.Read(file, parts.Info);
         var n = _config.EmbeddingLength;
         _vectors = new(file);
-        _copies = new(Ops, parts.Options.Ternary);
+        _copies = new(file, Ops, parts.Options.Ternary);
         _embedding = file.Matrix("token_embd.weight", Info.VocabularySize, n);
         _output = file.TryMatrix("output.weight", Info.VocabularySize, n, out var output) ? output : _embedding;
         _outputNorm = _vectors.Load("output_norm.weight", n);

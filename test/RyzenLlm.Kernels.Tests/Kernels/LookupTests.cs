@@ -59,7 +59,7 @@ public sealed unsafe class LookupTests(string path)
             ops.TernaryLinear(w, q, n, expected.Pointer + at);
             if (w.Rows % 2 == 0)
             {
-                copies.Add(LookupMatrix.Pack(w, 0.25f, ops));
+                copies.Add(Pack(w, ops));
             }
 
             products.Add(new(w, y.Pointer + at, w.Rows % 2 == 0 ? copies[^1] : null));
@@ -70,7 +70,6 @@ public sealed unsafe class LookupTests(string path)
         ops.TernaryLinear(products.ToArray(), q, n);
         Assert.That(y.ToArray(), Is.EqualTo(expected.ToArray()));
         Assert.That(ops.WeightBytes - before, Is.EqualTo(matrices[1].Bytes + copies.Sum(copy => copy.Bytes)));
-        copies.ForEach(copy => copy.Dispose());
     }
 
     [Test]
@@ -109,14 +108,25 @@ public sealed unsafe class LookupTests(string path)
     public void TryPack_WhereItIsOfNoUse_GivesNull()
     {
         using var ops = new Ops(Paths.Get(path), 1);
+        using var memory = new NativeBuffer<byte>(LookupMatrix.BytesOf(512, 512));
         var uneven = new float[256 * 512];
         Array.Fill(uneven, 1f);
         Array.Fill(uneven, 2f, 0, 256);
-        Assert.That(LookupMatrix.TryPack(WeightMatrix.Encode("uneven", QuantType.TQ2_0, 256, 512, uneven), ops), Is.Null, "two scales");
-        using var packed = LookupMatrix.TryPack(WeightMatrix.Encode("whole", QuantType.I2_S, 512, 256, new float[512 * 256]), ops);
+        Assert.That(TryPack("uneven", QuantType.TQ2_0, 256, 512, uneven), Is.Null, "two scales");
+        var packed = TryPack("whole", QuantType.I2_S, 512, 256, new float[512 * 256]);
         Assert.That(packed is not null, Is.EqualTo(ops.Kernels.HasLookup));
         Assert.That(packed?.Bytes, Is.EqualTo(packed is null ? (long?)null : 512 * 32 * 2)); // 7.1 quads of 36 columns: 8 of 4 words
-        Assert.That(() => LookupMatrix.TryPack(WeightMatrix.Encode("f", QuantType.F32, 256, 4, new float[1024]), ops), Throws.ArgumentException);
+        Assert.That(() => TryPack("f", QuantType.F32, 256, 4, new float[1024]), Throws.ArgumentException);
+
+        LookupMatrix? TryPack(string name, QuantType type, int rows, int columns, float[] values) =>
+            LookupMatrix.TryPack(WeightMatrix.Encode(name, type, rows, columns, values), ops, memory.Pointer, memory);
+    }
+
+    [Test]
+    public void Constructor_MemoryThatIsNotAligned_IsRefused()
+    {
+        using var memory = new NativeBuffer<byte>(LookupMatrix.BytesOf(64, 128) + 64);
+        Assert.That(() => new LookupMatrix(64, 128, 1, memory.Pointer + 2, memory), Throws.InstanceOf<ArgumentOutOfRangeException>());
     }
 
     [Test]
@@ -137,6 +147,12 @@ public sealed unsafe class LookupTests(string path)
         Assert.That(last, Is.EqualTo(n));
         Assert.That(sizes.Count, Is.EqualTo((n + 7) / 8));
         Assert.That(sizes.Max() - sizes.Min(), Is.LessThan(2));
+    }
+
+    private static LookupMatrix Pack(WeightMatrix w, Ops ops)
+    {
+        var memory = new NativeBuffer<byte>(LookupMatrix.BytesOf(w.Rows, w.Columns));
+        return LookupMatrix.Pack(w, 0.25f, ops, memory.Pointer, memory);
     }
 
     private static float[] Digits(Random random, int length)
@@ -162,7 +178,7 @@ public sealed unsafe class LookupTests(string path)
 
         var w = WeightMatrix.Encode("w", type, rows, columns, digits);
         using var ops = new Ops(Paths.Get(path), threads, pin: false);
-        using var packed = LookupMatrix.Pack(w, 0.25f, ops);
+        var packed = Pack(w, ops);
         using var q = new QuantizedRows(n, columns);
         using var x = new Data.Operand(n * columns);
         using var expected = new Data.Operand(n * rows);
