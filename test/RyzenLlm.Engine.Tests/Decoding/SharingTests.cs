@@ -152,6 +152,22 @@ public sealed class SharingTests
         Assert.That(Read(budget, [(0, 250)], growth), Is.InRange(2.2 * Plain, 3.4 * Plain));
     }
 
+    [Test]
+    public void StepsOfFewRows_TellThatRowsAreCheaperThanThought()
+    {
+        // What is expected so far from the beginning allows three rows, and there are never more to measure.
+        var budget = new StepBudget(256);
+        Read(budget, [(0, 8)], 0);
+        var first = Read(budget, [(3800, 250)], 0);
+        for (var i = 0; i < 40; i++)
+        {
+            Read(budget, [(3800 + i, 250)], 0);
+        }
+
+        Assert.That(first, Is.LessThan(Plain + Seconds(4, 3800, 0)));
+        Assert.That(Read(budget, [(3850, 250)], 0), Is.GreaterThan(2.4 * Plain));
+    }
+
     private const double Plain = 0.022;
 
     // Rows that become dearer by their growth over 4,000 positions.

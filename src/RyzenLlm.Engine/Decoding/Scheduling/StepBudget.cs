@@ -20,7 +20,7 @@ internal sealed class StepBudget(int stepTokens)
     // Prompt rows of a step before a row was measured.
     private const int FirstRows = 8;
 
-    // Fewer rows are too few to tell what one takes.
+    // Fewer rows tell little of what one takes: too little to begin with, and later in proportion.
     private const int LeastMeasured = 4;
 
     // Part of the estimate that a new measurement replaces.
@@ -76,7 +76,7 @@ internal sealed class StepBudget(int stepTokens)
     /// <param name="usual">What it would have taken without prompts.</param>
     public void Record(double seconds, double usual)
     {
-        if (_rows < LeastMeasured || !(seconds > 0))
+        if (_rows == 0 || (_rows < LeastMeasured && _seconds[0] == 0) || !(seconds > 0))
         {
             return;
         }
@@ -93,7 +93,8 @@ internal sealed class StepBudget(int stepTokens)
         {
             // A step that was interrupted counts as twice the usual at most.
             var expected = Row(position);
-            var error = Learning * (Math.Min(row, 2 * expected) - expected) / (((1 - part) * (1 - part)) + (part * part));
+            var learning = Learning * Math.Min(1, _rows / (double)LeastMeasured);
+            var error = learning * (Math.Min(row, 2 * expected) - expected) / (((1 - part) * (1 - part)) + (part * part));
             _seconds[i] += (1 - part) * error;
             _seconds[i + 1] += part * error;
         }
