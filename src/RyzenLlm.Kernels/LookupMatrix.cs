@@ -58,7 +58,7 @@ public sealed unsafe class LookupMatrix
     /// <summary>Bytes of the copy of a matrix, a multiple of 64.</summary>
     public static long BytesOf(int rows, int columns) => (long)PanelsOf(rows) * KernelSet.LookupWords(columns) * KernelSet.LookupRows * sizeof(ushort);
 
-    /// <summary>Packs a matrix on all threads, or returns null where it has no use: the path has no lookup, or blocks have several scales.</summary>
+    /// <summary>Packs a matrix (see <see cref="Ops.Prepare"/>), or returns null where it has no use: the path has no lookup, or blocks have several scales.</summary>
     /// <param name="w">Ternary matrix.</param>
     /// <param name="ops">Kernel path and threads.</param>
     /// <param name="words">Where to: <see cref="BytesOf"/> bytes, aligned to 64.</param>
@@ -79,7 +79,7 @@ public sealed unsafe class LookupMatrix
     {
         var packed = new LookupMatrix(w.Rows, w.Columns, scale, words, owner);
         w = w.Format.Type == QuantType.TQ1_0 ? TernaryPacking.TryToI2_S(w)! : w;
-        ops.Team.Run(new PackJob(packed, w, ops.Kernels));
+        ops.Prepare(new PackJob(packed, w, ops.Kernels));
         return packed;
     }
 

@@ -15,6 +15,9 @@ public enum Precision
     /// of 2^-16 of the block's largest activation, far below that of the weights. As independent of batch and split as the exact product.
     /// </summary>
     Fast,
+
+    /// <summary>As <see cref="Fast"/> with 8 bits: an error of 2^-8 of the block's largest activation, still below that of 4-bit weights. For guesses.</summary>
+    Coarse,
 }
 
 /// <summary>
@@ -32,16 +35,23 @@ public sealed unsafe partial class Ops : IDisposable
     private readonly RowsJob _rows;
     private readonly FixedRowsJob _fixedRows;
     private readonly FixedJob _fixed;
+    private readonly bool _ownsTeam;
 
     /// <summary>Binds a kernel path to a team of <paramref name="threads"/> threads.</summary>
     /// <param name="kernels">Kernel path.</param>
     /// <param name="threads">Threads, the caller included.</param>
     /// <param name="pin">Whether the threads are tied to processors, see <see cref="ThreadTeam(int, bool?)"/>.</param>
     public Ops(KernelSet kernels, int threads, bool? pin = null)
+        : this(kernels, new ThreadTeam(threads, pin)) => _ownsTeam = true;
+
+    /// <summary>Binds a kernel path to a team that others use as well, though never at the same time; its owner disposes of it.</summary>
+    /// <param name="kernels">Kernel path.</param>
+    /// <param name="team">The threads.</param>
+    public Ops(KernelSet kernels, ThreadTeam team)
     {
         Kernels = kernels;
-        Team = new ThreadTeam(threads, pin);
-        _shares = new(threads);
+        Team = team;
+        _shares = new(team.Workers);
         _linear = new(kernels, _shares);
         _ternary = new(kernels, _shares);
         _quantize = new(kernels, _shares);
@@ -76,10 +86,10 @@ public sealed unsafe partial class Ops : IDisposable
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(y);
         WeightBytes += w.Bytes;
-        if (Precision == Precision.Fast && Kernels.HasFixedPoint && KernelSet.IsFixed(w.Format.Type))
+        if (Precision != Precision.Exact && Kernels.HasFixedPoint && KernelSet.IsFixed(w.Format.Type))
         {
             _fixedRows.Reserve(n, w.Columns);
-            _fixedRows.Set(x, n, w.Columns);
+            _fixedRows.Set(x, n, w.Columns, Precision == Precision.Fast ? KernelSet.FixedSteps : KernelSet.CoarseSteps);
             RunRows(_fixedRows, n);
             _fixed.Set(w, _fixedRows, n, y);
             Run(_fixed);
@@ -107,10 +117,27 @@ public sealed unsafe partial class Ops : IDisposable
         Run(_rows);
     }
 
+    /// <summary>Runs what is done once while a model is loaded: on all threads, or on the caller alone where the team is another's, who may be using it now.</summary>
+    internal void Prepare(TeamJob job)
+    {
+        if (_ownsTeam)
+        {
+            Team.Run(job);
+        }
+        else
+        {
+            job.Run(0, 1);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
-        Team.Dispose();
+        if (_ownsTeam)
+        {
+            Team.Dispose();
+        }
+
         _shares.Dispose();
         _fixedRows.Dispose();
     }
@@ -237,10 +264,14 @@ public sealed unsafe partial class Ops : IDisposable
             }
         }
 
-        public void Set(float* x, int n, int columns)
+        /// <summary>Largest value.</summary>
+        public int Steps { get; private set; }
+
+        public void Set(float* x, int n, int columns, int steps)
         {
             _x = x;
             _columns = columns;
+            Steps = steps;
             shares.BeginRows(n);
         }
 
@@ -252,7 +283,7 @@ public sealed unsafe partial class Ops : IDisposable
             {
                 for (var t = (long)begin; t < end; t++)
                 {
-                    kernels.QuantizeFixed(_x + (t * _columns), _columns, Values + (t * _columns), Units + (t * (_columns / KernelSet.FixedBlock)));
+                    kernels.QuantizeFixed(_x + (t * _columns), _columns, Steps, Values + (t * _columns), Units + (t * (_columns / KernelSet.FixedBlock)));
                 }
             }
         }
@@ -288,7 +319,7 @@ public sealed unsafe partial class Ops : IDisposable
             var w = _w!;
             for (var helped = 0; shares.TryTake(worker, ref helped, out var begin, out var end);)
             {
-                kernels.MatMulFixed(w, begin, end, _x!.Values, _x.Units, _n, _y, w.Rows);
+                kernels.MatMulFixed(w, begin, end, _x!.Values, _x.Units, _x.Steps, _n, _y, w.Rows);
             }
         }
     }

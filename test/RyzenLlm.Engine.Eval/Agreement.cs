@@ -17,7 +17,7 @@ internal static class Agreement
     {
         var options = new LoadOptions { Threads = arguments["threads", 2], Kernels = arguments["kernels", "auto"] };
         using var model = ModelLoader.Load(target, options);
-        using var small = ModelLoader.Load(draft, options with { Precision = Precision.Fast }); // as the server loads drafts
+        using var small = ModelLoader.LoadDraft(draft, model);
         var (tokens, repeats) = (arguments["tokens", 48], arguments["repeats", 3]);
         int[] prompt = [1, 2, 3, 4, 5, 6, 7, 8];
         var plain = Streams.Decode(model, prompt, SamplingOptions.Greedy, tokens, null).Tokens;
@@ -125,8 +125,8 @@ internal static class Agreement
             {
                 var started = TimeProvider.System.GetTimestamp();
                 _batch.Clear();
-                _batch.Add(_session, 1, logits: true);
-                model!.Forward(_batch);
+                _batch.Add(_session, 1, logits: true, top: new(ModelDraft.Candidates, model!.Info.VocabularySize));
+                model.Forward(_batch);
                 costs.Record(1, TimeProvider.System.GetElapsedTime(started).TotalSeconds);
             }
         }

@@ -11,7 +11,9 @@ internal static class Pair
     {
         var options = new LoadOptions { Threads = arguments["threads", 1], Kernels = arguments["kernels", "auto"] };
         using var model = ModelLoader.Load(target, options);
-        using var small = ModelLoader.Load(draft, options);
+        using var small = arguments["exact", 0] > 0
+            ? ModelLoader.Load(draft, options)
+            : ModelLoader.LoadDraft(draft, model, options with { Head = Enum.Parse<HeadProduct>(arguments["head", "auto"], ignoreCase: true) });
         ModelDraft.CheckVocabulary(small, model);
         var (prompts, tokens) = (arguments["prompts", 100], arguments["tokens", 64]);
         var ids = model.Tokenizer!.Encode(File.ReadAllText(text), addBos: false, parseSpecial: false);

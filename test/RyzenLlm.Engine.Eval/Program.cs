@@ -36,8 +36,9 @@ if (args is ["turns", var talker, ..])
 }
 
 Console.Error.WriteLine("""
-    pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [threads=1] [kernels=auto]
-                                                                                streams of prompts cut from a text, plain and speculative: differences, acceptance, speed
+    pair TARGET DRAFT TEXT [prompts=100] [tokens=64] [guesses=N] [exact=0] [head=auto] [threads=1] [kernels=auto]
+                                                                                streams of prompts cut from a text, plain and speculative: differences, acceptance, speed;
+                                                                                exact=1: a draft as exact as a target; head=candidates: of few logits, however small the head
     agreement TARGET DRAFT [tokens=48] [repeats=3] [threads=2] [kernels=auto] [chart=FILE.svg]
                                                                                 speed against plain when a script agrees with the target at a given rate
     editing TARGET VOCABULARY TEXT [words=200] [repeats=5] [threads=2] [kernels=auto]

@@ -32,6 +32,41 @@ public sealed unsafe class OpsTests(string path)
     }
 
     [Test]
+    public void Linear_OnATeamThatOthersUse_SameBitsAndTheTeamStays()
+    {
+        var kernels = Paths.Get(path);
+        var w = Weights(QuantType.Q8_0);
+        using var x = Data.Uniform(1, N * Columns);
+        using var expected = new Data.Operand(N * Rows);
+        using var y = new Data.Operand(N * Rows);
+        using var owner = new Ops(kernels, 2, pin: false);
+        using (var guest = new Ops(kernels, owner.Team) { Precision = Precision.Fast })
+        {
+            for (var turn = 0; turn < 20; turn++)
+            {
+                owner.Linear(w, x.Pointer, N, expected.Pointer);
+                guest.Linear(w, x.Pointer, N, y.Pointer);
+            }
+        }
+
+        owner.Linear(w, x.Pointer, N, y.Pointer);
+        Assert.That(y.ToArray(), Is.EqualTo(expected.ToArray()), "the guest took neither threads nor precision away");
+    }
+
+    [Test]
+    public void Prepare_LeavesATeamOfOthersAlone()
+    {
+        using var owner = new Ops(Paths.Get(path), 3, pin: false);
+        using var guest = new Ops(Paths.Get(path), owner.Team);
+        var job = new ShareJob();
+        owner.Prepare(job);
+        Assert.That(job.Shares, Is.EquivalentTo(new[] { (0, 3), (1, 3), (2, 3) }));
+        job.Shares.Clear();
+        guest.Prepare(job);
+        Assert.That(job.Shares, Is.EqualTo(new[] { (0, 1) }));
+    }
+
+    [Test]
     public void TernaryLinear_AnyThreads_SameBits()
     {
         var kernels = Paths.Get(path);
@@ -174,5 +209,18 @@ public sealed unsafe class OpsTests(string path)
         using var values = Data.Uniform(11, Rows * Columns);
         return WeightMatrix.Encode(
             "w", type, Rows, Columns, KernelSet.IsTernary(type) ? values.ToArray().Select(v => MathF.Round(v) * 0.5f).ToArray() : values.ToArray());
+    }
+
+    private sealed class ShareJob : TeamJob
+    {
+        public List<(int Worker, int Workers)> Shares { get; } = [];
+
+        public override void Run(int worker, int workers)
+        {
+            lock (Shares)
+            {
+                Shares.Add((worker, workers));
+            }
+        }
     }
 }

@@ -24,10 +24,8 @@ public sealed unsafe class Mamba : LanguageModel
 
     private readonly Ops.RowWork _normRow;
     private readonly Ops.RowWork _splitRow;
-    private readonly Ops.RowWork _stepSizeRow;
     private readonly Ops.RowWork _convolveChannels;
     private readonly Ops.RowWork _scanChannels;
-    private readonly Ops.RowWork _gateRow;
     private readonly Ops.RowWork _addRow;
 
     // Activations of the present batch, row after row, and the block at work.
@@ -63,10 +61,8 @@ public sealed unsafe class Mamba : LanguageModel
         _state = new(_config.BlockCount * _config.StateLength, () => ModelFingerprint.Of(file));
         _normRow = t => Kernels.RmsNorm(_x + ((long)t * n), _block.AttnNorm, _config.RmsEpsilon, n, _h + ((long)t * n));
         _splitRow = SplitRow;
-        _stepSizeRow = StepSizeRow;
         _convolveChannels = ConvolveChannels;
         _scanChannels = ScanChannels;
-        _gateRow = GateRow;
         _addRow = t => Kernels.Add(_x + ((long)t * n), _h + ((long)t * n), n);
     }
 
@@ -89,9 +85,7 @@ public sealed unsafe class Mamba : LanguageModel
             Ops.Linear(_block.X, _c, _rows, _dbc);
             Ops.ForEach(_rows, _splitRow);
             Ops.Linear(_block.Dt, _rank, _rows, _dt);
-            Ops.ForEach(_rows, _stepSizeRow);
             Ops.ForEach(ChannelShares, _scanChannels);
-            Ops.ForEach(_rows, _gateRow);
             Ops.Linear(_block.Out, _y, _rows, _h);
             Ops.ForEach(_rows, _addRow);
         }
@@ -170,14 +164,7 @@ public sealed unsafe class Mamba : LanguageModel
         new Span<float>(dbc, dr).CopyTo(new Span<float>(_rank + ((long)t * dr), dr));
     }
 
-    private void StepSizeRow(int t)
-    {
-        var di = _config.InnerSize;
-        var dt = _dt + ((long)t * di);
-        Kernels.Add(dt, _block.DtBias, di);
-        Kernels.Softplus(dt, di, dt);
-    }
-
+    // y = silu(z) scan(c) with step sizes softplus(dt + bias).
     private void ScanChannels(int share)
     {
         var (di, ds, dr) = (_config.InnerSize, _config.StateSize, _config.TimeStepRank);
@@ -187,17 +174,16 @@ public sealed unsafe class Mamba : LanguageModel
         for (var t = 0; t < _rows; t++)
         {
             var row = (long)t * di;
+            var dt = _dt + row + begin;
+            var z = Z(t) + begin;
+            var y = _y + row + begin;
+            Kernels.Add(dt, _block.DtBias + begin, end - begin);
+            Kernels.Softplus(dt, end - begin, dt);
             Kernels.ScanStep(
                 _state.In(t) + at, _state.Out(t) + at, _block.A, _block.D, _dt + row, _c + row, Dbc(t) + dr, Dbc(t) + dr + ds, di, ds, begin, end, _y + row);
+            Kernels.Silu(z, end - begin, z);
+            Kernels.Multiply(y, z, end - begin, y);
         }
-    }
-
-    private void GateRow(int t)
-    {
-        var di = _config.InnerSize;
-        var y = _y + ((long)t * di);
-        Kernels.Silu(Z(t), di, Z(t));
-        Kernels.Multiply(y, Z(t), di, y);
     }
 
     /// <summary>Sizes, by their names in GGUF metadata.</summary>

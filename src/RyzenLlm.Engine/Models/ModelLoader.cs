@@ -48,6 +48,12 @@ public enum HeadProduct
 
     /// <summary>In two stages whatever the size (see <see cref="TwoStageHead"/>), if the format allows.</summary>
     TwoStage,
+
+    /// <summary>The largest by an estimate (see <see cref="CandidateHead"/>), if the shape allows: some of the largest may be missed.</summary>
+    Candidates,
+
+    /// <summary>As <see cref="Candidates"/> for heads that take longer to read than candidates to find; all logits of smaller ones.</summary>
+    Draft,
 }
 
 /// <summary>Opens model files and builds the network that their architecture names.</summary>
@@ -83,10 +89,21 @@ public static class ModelLoader
         options ??= new();
         ArgumentOutOfRangeException.ThrowIfNegative(options.Threads, nameof(options));
         var kernels = KernelSet.Select(options.Kernels);
-        var weights = WeightsOf(path);
-        return Instruments.Loading(weights, () => weights.EndsWith(SafetensorsExtension, StringComparison.OrdinalIgnoreCase)
-            ? LoadSafetensors(weights, kernels, options)
-            : LoadGguf(weights, kernels, options));
+        return Load(path, options, () => new(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads));
+    }
+
+    /// <summary>
+    /// Loads a model that drafts for another one, whose threads it works on: between the passes of that one, on the thread that makes them, and no longer
+    /// than that one exists. Its guesses need no exactness, so its activations are rounded and its logits are those of candidates.
+    /// </summary>
+    /// <param name="path">As for <see cref="Load(string, LoadOptions)"/>, which names the errors too.</param>
+    /// <param name="target">The model drafted for.</param>
+    /// <param name="options">How to run it; threads, kernels and precision are decided here, and the head where it is <see cref="HeadProduct.Auto"/>.</param>
+    public static LanguageModel LoadDraft(string path, LanguageModel target, LoadOptions? options = null)
+    {
+        options ??= new();
+        options = options with { Precision = Precision.Coarse, Head = options.Head == HeadProduct.Auto ? HeadProduct.Draft : options.Head };
+        return Load(path, options, () => new(target.Ops.Kernels, target.Ops.Team));
     }
 
     /// <summary>Whether an architecture keeps a state of constant size; false for those not known here.</summary>
@@ -113,7 +130,15 @@ public static class ModelLoader
         return File.Exists(path) ? ConfigFile.Read(path) : null;
     }
 
-    private static LanguageModel LoadGguf(string path, KernelSet kernels, LoadOptions options) => Keep(GgufFile.Open(path), file =>
+    private static LanguageModel Load(string path, LoadOptions options, Func<Ops> ops)
+    {
+        var weights = WeightsOf(path);
+        return Instruments.Loading(weights, () => weights.EndsWith(SafetensorsExtension, StringComparison.OrdinalIgnoreCase)
+            ? LoadSafetensors(weights, options, ops)
+            : LoadGguf(weights, options, ops));
+    }
+
+    private static LanguageModel LoadGguf(string path, LoadOptions options, Func<Ops> newOps) => Keep(GgufFile.Open(path), file =>
     {
         if (!Architectures.TryGetValue(file.Architecture, out var create))
         {
@@ -130,14 +155,14 @@ public static class ModelLoader
             VocabularySize = file.Dimension("token_embd.weight", 1),
         };
         var tokenizer = VocabularyOf(file, info);
-        return Keep(OpsFor(kernels, options), ops => create(file, new(info, tokenizer, file, ops, options)));
+        return Keep(OpsFor(newOps, options), ops => create(file, new(info, tokenizer, file, ops, options)));
     });
 
-    private static LanguageModel LoadSafetensors(string path, KernelSet kernels, LoadOptions options) => Keep(SafetensorsFile.Open(path), file =>
+    private static LanguageModel LoadSafetensors(string path, LoadOptions options, Func<Ops> newOps) => Keep(SafetensorsFile.Open(path), file =>
     {
         var config = ConfigOf(file);
         var info = ModelMetadata.Of(file, config).Info;
-        return Keep<Ops, LanguageModel>(OpsFor(kernels, options), ops =>
+        return Keep<Ops, LanguageModel>(OpsFor(newOps, options), ops =>
         {
             var parts = new ModelParts(info, Tokenizer: null, file, ops, options);
             return info.Architecture == "rwkv5"
@@ -160,8 +185,12 @@ public static class ModelLoader
                 file.Path, "token_embd.weight", null, $"a row for each of the {tokenizer.VocabularySize} tokens of the vocabulary", $"{info.VocabularySize} rows");
     }
 
-    private static Ops OpsFor(KernelSet kernels, LoadOptions options) =>
-        new(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads) { Precision = options.Precision };
+    private static Ops OpsFor(Func<Ops> newOps, LoadOptions options)
+    {
+        var ops = newOps();
+        ops.Precision = options.Precision;
+        return ops;
+    }
 
     // What the model takes over is disposed of here if there is no model in the end.
     private static TResult Keep<T, TResult>(T part, Func<T, TResult> use)

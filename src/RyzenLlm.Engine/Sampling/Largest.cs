@@ -7,26 +7,31 @@ internal static class Largest
 {
     /// <summary>Index of the largest value, the first of equals.</summary>
     /// <exception cref="InvalidOperationException">All values are NaN or negative infinity.</exception>
-    public static int IndexIn(ReadOnlySpan<float> scores)
+    public static int IndexIn(ReadOnlySpan<float> scores) => TryIndexIn(scores, out var index)
+        ? index
+        : throw new InvalidOperationException("No token can be chosen: every logit is NaN or negative infinity.");
+
+    /// <summary>As <see cref="IndexIn"/>, or false where that would throw.</summary>
+    public static bool TryIndexIn(ReadOnlySpan<float> scores, out int index)
     {
         var highest = Highest(scores);
-        for (var i = 0; i < scores.Length && highest > float.NegativeInfinity;)
+        for (index = 0; index < scores.Length && highest > float.NegativeInfinity;)
         {
-            if (scores.Length - i >= Vector<float>.Count && !Vector.EqualsAny(new Vector<float>(scores[i..]), new Vector<float>(highest)))
+            if (scores.Length - index >= Vector<float>.Count && !Vector.EqualsAny(new Vector<float>(scores[index..]), new Vector<float>(highest)))
             {
-                i += Vector<float>.Count;
+                index += Vector<float>.Count;
             }
-            else if (scores[i] == highest)
+            else if (scores[index] == highest)
             {
-                return i;
+                return true;
             }
             else
             {
-                i++;
+                index++;
             }
         }
 
-        throw new InvalidOperationException("No token can be chosen: every logit is NaN or negative infinity.");
+        return false;
     }
 
     // Largest value; a comparison with NaN is false, so NaN never replaces a value.

@@ -110,14 +110,17 @@ public sealed class Sampler
     /// <param name="allowed">As for <see cref="Sample"/>.</param>
     /// <param name="ids">Receives the tokens.</param>
     /// <param name="keys">Receives what they were ranked by: log-probability ratios plus noise, or logits without noise at temperature 0.</param>
-    /// <returns>How many there are, at least 1 and at most the length of <paramref name="ids"/>.</returns>
-    /// <exception cref="InvalidOperationException">No token can be chosen: every logit is NaN or negative infinity.</exception>
+    /// <returns>How many there are, at most the length of <paramref name="ids"/>; 0 if no token can be chosen: every logit is NaN or negative infinity.</returns>
     public int Rank(ReadOnlySpan<float> logits, ReadOnlySpan<int> history, long position, ReadOnlySpan<ulong> allowed, Span<int> ids, Span<double> keys)
     {
         var scores = Scores(logits, history, allowed);
-        var best = Largest.IndexIn(scores);
         if (_options.Temperature > 0)
         {
+            if (!Largest.TryIndexIn(scores, out var best))
+            {
+                return 0;
+            }
+
             Filter(scores, scores[best]);
             return RankNoisy(scores, best, position, ids, keys);
         }

@@ -28,7 +28,7 @@ internal sealed unsafe partial class Avx512Kernels
     public override bool HasFixedPoint => true;
 
     [MethodImpl(Hot)]
-    internal override void QuantizeFixed(float* x, int k, short* q, float* units)
+    internal override void QuantizeFixed(float* x, int k, int steps, short* q, float* units)
     {
         for (var b = 0; b < k / FixedBlock; b++, x += FixedBlock, q += FixedBlock)
         {
@@ -40,15 +40,15 @@ internal sealed unsafe partial class Avx512Kernels
             quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(2, 3, 0, 1)));
             quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(1, 0, 3, 2)));
             var max = quarter.ToScalar();
-            var unit = max / FixedSteps;
+            var unit = max / steps;
             units[b] = unit;
-            var inverse = Vector512.Create(unit == 0 ? 0 : FixedSteps / max);
+            var inverse = Vector512.Create(unit == 0 ? 0 : steps / max);
             Avx512F.ConvertToVector256Int16WithSaturation(Avx512F.ConvertToVector512Int32(low * inverse)).Store(q);
             Avx512F.ConvertToVector256Int16WithSaturation(Avx512F.ConvertToVector512Int32(high * inverse)).Store(q + 16);
         }
     }
 
-    internal override void MatMulFixed(WeightMatrix w, int begin, int end, short* q, float* units, int n, float* y, long ldy)
+    internal override void MatMulFixed(WeightMatrix w, int begin, int end, short* q, float* units, int steps, int n, float* y, long ldy)
     {
         var blocks = w.Columns / FixedBlock;
         var nibbles = w.Format.Type == QuantType.Q4_0;
@@ -63,9 +63,13 @@ internal sealed unsafe partial class Avx512Kernels
                 MultiplyFixedTiles<Bytes>(w, begin, end, blocks, q, units, n, y, ldy);
             }
         }
+        else if (nibbles && steps == CoarseSteps)
+        {
+            MultiplyNibbles<CoarseActivations>(w, begin, end, blocks, q, units, n, y, ldy);
+        }
         else if (nibbles)
         {
-            MultiplyNibbles(w, begin, end, blocks, q, units, n, y, ldy);
+            MultiplyNibbles<FineActivations>(w, begin, end, blocks, q, units, n, y, ldy);
         }
         else
         {

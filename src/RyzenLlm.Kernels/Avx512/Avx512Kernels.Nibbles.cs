@@ -10,12 +10,29 @@ namespace RyzenLlm.Kernels;
 
 // A few tokens of Q4_0 in fixed point. Weights stay bytes, n = w + 8 from 0 to 15; an activation is a high and a low byte, x = 256 h + l, so that four
 // vpmaddubsw multiply 128 weights. Two products of a pair are at most 2 * 2 * 15 * 128 = 7680 in 16 bits. S = 256 sum n h + sum n l - 8 sum x, exact.
+// Coarse activations have no high byte.
 internal sealed unsafe partial class Avx512Kernels
 {
     private const int NibbleGroup = 16;
     private const int NibbleBytes = NibbleGroup * FixedBlock * 2;
 
-    private static void MultiplyNibbles(WeightMatrix w, int begin, int end, int blocks, short* q, float* units, int n, float* y, long ldy)
+    private interface IActivations
+    {
+        static abstract bool HaveHighBytes { get; }
+    }
+
+    private readonly struct FineActivations : IActivations
+    {
+        public static bool HaveHighBytes => true;
+    }
+
+    private readonly struct CoarseActivations : IActivations
+    {
+        public static bool HaveHighBytes => false;
+    }
+
+    private static void MultiplyNibbles<TActivations>(WeightMatrix w, int begin, int end, int blocks, short* q, float* units, int n, float* y, long ldy)
+        where TActivations : struct, IActivations
     {
         // Per token: bytes of activations, 8 sum x and units of whole groups.
         var groups = (blocks + NibbleGroup - 1) / NibbleGroup;
@@ -30,7 +47,7 @@ internal sealed unsafe partial class Avx512Kernels
         {
             for (var t = 0; t < n; t++)
             {
-                NibbleRows(w.Data + (first * w.RowBytes), Math.Min(FixedBand, end - first), blocks, groups, (sbyte*)tokens + ((long)t * size), y + (t * ldy) + first);
+                NibbleRows<TActivations>(w.Data + (first * w.RowBytes), Math.Min(FixedBand, end - first), blocks, groups, (sbyte*)tokens + ((long)t * size), y + (t * ldy) + first);
             }
         }
     }
@@ -65,7 +82,8 @@ internal sealed unsafe partial class Avx512Kernels
 
     /// <summary>Rows of one token: y[r]. Vector j of a group holds its blocks j, 4 + j, 8 + j and 12 + j, one in each quarter.</summary>
     [MethodImpl(Hot)]
-    private static void NibbleRows(byte* w, int rows, int blocks, int groups, sbyte* x, float* y)
+    private static void NibbleRows<TActivations>(byte* w, int rows, int blocks, int groups, sbyte* x, float* y)
+        where TActivations : struct, IActivations
     {
         var sums = (int*)(x + ((long)groups * NibbleBytes));
         var units = (float*)(sums + (groups * NibbleGroup));
@@ -93,10 +111,18 @@ internal sealed unsafe partial class Avx512Kernels
                     Sse.PrefetchNonTemporal(w + 4096 + 192);
                     Sse.PrefetchNonTemporal(w + 4096 + 256);
                     s = Join(
-                        Nibbles4(Pair(w + 2, w + 74), Pair(w + 146, w + 218), from), Nibbles4(Pair(w + 20, w + 92), Pair(w + 164, w + 236), from + 256),
-                        Nibbles4(Pair(w + 38, w + 110), Pair(w + 182, w + 254), from + 512), Nibbles4(Pair(w + 56, w + 128), Pair(w + 200, w + 272), from + 768));
+                        Nibbles4<TActivations>(Pair(w + 2, w + 74), Pair(w + 146, w + 218), from), Nibbles4<TActivations>(Pair(w + 20, w + 92), Pair(w + 164, w + 236), from + 256),
+                        Nibbles4<TActivations>(Pair(w + 38, w + 110), Pair(w + 182, w + 254), from + 512), Nibbles4<TActivations>(Pair(w + 56, w + 128), Pair(w + 200, w + 272), from + 768));
                     scales = Widen(Vector256.Create(Sse2.UnpackLow(NibbleScales4(w), NibbleScales4(w + 72)), Sse2.UnpackLow(NibbleScales4(w + 144), NibbleScales4(w + 216))));
                     w += 18 * NibbleGroup;
+                }
+                else if (b + (NibbleGroup / 2) == blocks)
+                {
+                    s = Join(
+                        Nibbles2<TActivations>(Pair(w + 2, w + 74), from), Nibbles2<TActivations>(Pair(w + 20, w + 92), from + 256),
+                        Nibbles2<TActivations>(Pair(w + 38, w + 110), from + 512), Nibbles2<TActivations>(Pair(w + 56, w + 128), from + 768)).ToVector512();
+                    scales = Widen(Sse2.UnpackLow(NibbleScales4(w), NibbleScales4(w + 72)).ToVector256());
+                    w += 18 * (NibbleGroup / 2);
                 }
                 else
                 {
@@ -108,8 +134,8 @@ internal sealed unsafe partial class Avx512Kernels
 
                     var p = w + 2;
                     s = Join(
-                        Nibbles4(Pair(p + at[0], p + at[4]), Pair(p + at[8], p + at[12]), from), Nibbles4(Pair(p + at[1], p + at[5]), Pair(p + at[9], p + at[13]), from + 256),
-                        Nibbles4(Pair(p + at[2], p + at[6]), Pair(p + at[10], p + at[14]), from + 512), Nibbles4(Pair(p + at[3], p + at[7]), Pair(p + at[11], p + at[15]), from + 768));
+                        Nibbles4<TActivations>(Pair(p + at[0], p + at[4]), Pair(p + at[8], p + at[12]), from), Nibbles4<TActivations>(Pair(p + at[1], p + at[5]), Pair(p + at[9], p + at[13]), from + 256),
+                        Nibbles4<TActivations>(Pair(p + at[2], p + at[6]), Pair(p + at[10], p + at[14]), from + 512), Nibbles4<TActivations>(Pair(p + at[3], p + at[7]), Pair(p + at[11], p + at[15]), from + 768));
                     scales = Widen(Vector256.Load((long*)halves));
                     w += 18 * (blocks - b);
                 }
@@ -126,15 +152,41 @@ internal sealed unsafe partial class Avx512Kernels
 
     /// <summary>Four blocks: the lanes of each quarter add to sum n x of its block.</summary>
     [MethodImpl(Inline)]
-    private static I Nibbles4(Vector256<byte> a, Vector256<byte> b, sbyte* x)
+    private static I Nibbles4<TActivations>(Vector256<byte> a, Vector256<byte> b, sbyte* x)
+        where TActivations : struct, IActivations
     {
         var v = a.ToVector512Unsafe().WithUpper(b);
         var mask = Vector512.Create((byte)15);
         var first = v & mask;
         var second = (v.AsInt16() >>> 4).AsByte() & mask;
-        var high = Avx512BW.MultiplyAddAdjacent(first, Vector512.Load(x)) + Avx512BW.MultiplyAddAdjacent(second, Vector512.Load(x + 64));
         var low = Avx512BW.MultiplyAddAdjacent(first, Vector512.Load(x + 128)) + Avx512BW.MultiplyAddAdjacent(second, Vector512.Load(x + 192));
-        return Avx512BW.MultiplyAddAdjacent(high, Vector512.Create((short)256)) + Avx512BW.MultiplyAddAdjacent(low, Vector512.Create((short)1));
+        var sums = Avx512BW.MultiplyAddAdjacent(low, Vector512.Create((short)1));
+        if (!TActivations.HaveHighBytes)
+        {
+            return sums;
+        }
+
+        var high = Avx512BW.MultiplyAddAdjacent(first, Vector512.Load(x)) + Avx512BW.MultiplyAddAdjacent(second, Vector512.Load(x + 64));
+        return Avx512BW.MultiplyAddAdjacent(high, Vector512.Create((short)256)) + sums;
+    }
+
+    /// <summary>Two blocks: the lower half of what <see cref="Nibbles4"/> does.</summary>
+    [MethodImpl(Inline)]
+    private static Vector256<int> Nibbles2<TActivations>(Vector256<byte> v, sbyte* x)
+        where TActivations : struct, IActivations
+    {
+        var mask = Vector256.Create((byte)15);
+        var first = v & mask;
+        var second = (v.AsInt16() >>> 4).AsByte() & mask;
+        var low = Avx2.MultiplyAddAdjacent(first, Vector256.Load(x + 128)) + Avx2.MultiplyAddAdjacent(second, Vector256.Load(x + 192));
+        var sums = Avx2.MultiplyAddAdjacent(low, Vector256.Create((short)1));
+        if (!TActivations.HaveHighBytes)
+        {
+            return sums;
+        }
+
+        var high = Avx2.MultiplyAddAdjacent(first, Vector256.Load(x)) + Avx2.MultiplyAddAdjacent(second, Vector256.Load(x + 64));
+        return Avx2.MultiplyAddAdjacent(high, Vector256.Create((short)256)) + sums;
     }
 
     /// <summary>Sums of the lanes of each quarter: lane 4 k + j is quarter k of operand j.</summary>
@@ -144,6 +196,14 @@ internal sealed unsafe partial class Avx512Kernels
         var ab = Avx512F.UnpackLow(a, b) + Avx512F.UnpackHigh(a, b);
         var cd = Avx512F.UnpackLow(c, d) + Avx512F.UnpackHigh(c, d);
         return Avx512F.UnpackLow(ab.AsInt64(), cd.AsInt64()).AsInt32() + Avx512F.UnpackHigh(ab.AsInt64(), cd.AsInt64()).AsInt32();
+    }
+
+    [MethodImpl(Inline)]
+    private static Vector256<int> Join(Vector256<int> a, Vector256<int> b, Vector256<int> c, Vector256<int> d)
+    {
+        var ab = Avx2.UnpackLow(a, b) + Avx2.UnpackHigh(a, b);
+        var cd = Avx2.UnpackLow(c, d) + Avx2.UnpackHigh(c, d);
+        return Avx2.UnpackLow(ab.AsInt64(), cd.AsInt64()).AsInt32() + Avx2.UnpackHigh(ab.AsInt64(), cd.AsInt64()).AsInt32();
     }
 
     /// <summary>The scales of four blocks, in the lower 64 bits.</summary>

@@ -13,6 +13,9 @@ public unsafe partial class KernelSet
     /// <summary>Largest value: the high and the low byte, x = 256 h + l, are both signed bytes.</summary>
     internal const int FixedSteps = (127 * 256) + 127;
 
+    /// <summary>Largest value of coarse activations, which have a low byte only.</summary>
+    internal const int CoarseSteps = 127;
+
     /// <summary>The formats of <see cref="MatMulFixed"/>.</summary>
     internal static bool IsFixed(QuantType type) => type is QuantType.Q8_0 or QuantType.Q4_0;
 
@@ -20,13 +23,14 @@ public unsafe partial class KernelSet
     public virtual bool HasFixedPoint => false;
 
     /// <summary>
-    /// Rounds a row of activations block by block: unit = max|x| / 32639, q = round-half-even(x 32639 / max|x|); a block of zeros has unit 0.
+    /// Rounds a row of activations block by block: unit = max|x| / steps, q = round-half-even(x steps / max|x|); a block of zeros has unit 0.
     /// </summary>
     /// <param name="x">Row of <paramref name="k"/> finite activations.</param>
     /// <param name="k">Length, a multiple of 32.</param>
+    /// <param name="steps">Largest value: <see cref="FixedSteps"/> or <see cref="CoarseSteps"/>.</param>
     /// <param name="q">Receives the values.</param>
     /// <param name="units">Receives a unit per block.</param>
-    internal virtual void QuantizeFixed(float* x, int k, short* q, float* units)
+    internal virtual void QuantizeFixed(float* x, int k, int steps, short* q, float* units)
     {
         for (var b = 0; b < k / FixedBlock; b++, x += FixedBlock, q += FixedBlock)
         {
@@ -36,11 +40,11 @@ public unsafe partial class KernelSet
                 max = Math.Max(max, Math.Abs(x[i]));
             }
 
-            units[b] = max / FixedSteps;
-            var inverse = units[b] == 0 ? 0 : FixedSteps / max;
+            units[b] = max / steps;
+            var inverse = units[b] == 0 ? 0 : steps / max;
             for (var i = 0; i < FixedBlock; i++)
             {
-                q[i] = (short)Math.Clamp(MathF.Round(x[i] * inverse, MidpointRounding.ToEven), -FixedSteps, FixedSteps);
+                q[i] = (short)Math.Clamp(MathF.Round(x[i] * inverse, MidpointRounding.ToEven), -steps, steps);
             }
         }
     }
@@ -54,10 +58,11 @@ public unsafe partial class KernelSet
     /// <param name="end">One past the last output row.</param>
     /// <param name="q">Values from <see cref="QuantizeFixed"/>, [n][w.Columns].</param>
     /// <param name="units">Units, [n][w.Columns / 32].</param>
+    /// <param name="steps">Bound of the values, as they were made: a path may leave out what is zero.</param>
     /// <param name="n">Activation rows.</param>
     /// <param name="y">Receives y[t, m] at y + t ldy + m (m counted from 0, not from begin).</param>
     /// <param name="ldy">Elements between output rows.</param>
-    internal virtual void MatMulFixed(WeightMatrix w, int begin, int end, short* q, float* units, int n, float* y, long ldy)
+    internal virtual void MatMulFixed(WeightMatrix w, int begin, int end, short* q, float* units, int steps, int n, float* y, long ldy)
     {
         Debug.Assert(IsFixed(w.Format.Type));
         var lanes = stackalloc float[16];

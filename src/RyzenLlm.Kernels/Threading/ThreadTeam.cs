@@ -58,8 +58,10 @@ public sealed class ThreadTeam : IDisposable
 
     /// <summary>Runs the job on all threads and returns when all are done.</summary>
     /// <exception cref="AggregateException">A worker's share threw; the other shares were finished.</exception>
+    /// <exception cref="ObjectDisposedException">The threads have ended.</exception>
     public void Run(TeamJob job)
     {
+        ObjectDisposedException.ThrowIf(_stopping, this);
         if (_workers.Length == 0)
         {
             job.Run(0, 1);

@@ -129,8 +129,7 @@ public sealed class LoadedModels : IDisposable
     }
 
     /// <summary>
-    /// A model that drafts for a loaded one. It runs on the thread of that one, between its steps, and is unloaded with it. One thread of its own
-    /// suffices: a second team would compete with the target's for the processors.
+    /// A model that drafts for a loaded one. It runs on the threads of that one, between its steps, and is unloaded with it.
     /// </summary>
     public async Task<LanguageModel> DraftAsync(Lease target, ModelEntry draft, CancellationToken cancel = default)
     {
@@ -141,8 +140,8 @@ public sealed class LoadedModels : IDisposable
             if (!drafts.TryGetValue(draft.Path, out loading!) || loading.IsFaulted)
             {
                 target.Reservations.Add(Memory.Reserve($"the model {draft.Name}", BytesOf(draft), "Set speculate to lookup"));
-                var options = OptionsFor(_settings.Engine) with { Threads = 1, Precision = Precision.Fast }; // guesses need no exactness
-                drafts[draft.Path] = loading = Task.Run(() => ModelLoader.Load(draft.Path, options), CancellationToken.None);
+                drafts[draft.Path] = loading = Task.Run(
+                    () => ModelLoader.LoadDraft(draft.Path, target.Scheduler.Model, OptionsFor(_settings.Engine)), CancellationToken.None);
             }
         }
 

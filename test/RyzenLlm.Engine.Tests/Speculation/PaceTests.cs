@@ -36,6 +36,17 @@ public class PaceTests
         Assert.That(costs.Plain, Is.LessThan(0.06), "one interruption changes little");
     }
 
+    [Test]
+    public void AFirstPassThatReadTheFileIsForgotten()
+    {
+        var costs = new StepCosts();
+        costs.Record(1, 0.9);
+        costs.Record(1, 0.004);
+        Assert.That(costs.Plain, Is.EqualTo(0.004).Within(1e-12));
+        costs.Record(1, 0.006);
+        Assert.That(costs.Plain, Is.InRange(0.0041, 0.005), "averaged as ever");
+    }
+
     // (draft cost relative to a plain step, cost of a row, agreement) and what must come of it over 256 tokens.
     [TestCase(0.055, 0.05, 0.8, 1.7, 5)]
     [TestCase(0.055, 0.05, 0.6, 1.3, 5)]
@@ -53,6 +64,20 @@ public class PaceTests
         var speedUp = world.Run(tokens: 256, new());
 
         Assert.That(speedUp, Is.InRange(least, most));
+    }
+
+    [Test]
+    public void ShortRequestsLoseLittleToADraftThatIsWrong([Values(0.05, 0.12, 0.3, 0.6)] double draftCost, [Values(0.02, 0.09, 0.16, 0.3)] double rowCost, [Values(0, 0.1)] double agreement)
+    {
+        for (var seed = 0; seed < 6; seed++)
+        {
+            var world = new World(draftCost, rowCost, agreement, seed);
+            var costs = new StepCosts();
+            for (var request = 0; request < 5; request++)
+            {
+                Assert.That(world.Run(48, costs), Is.GreaterThan(0.97), $"request {request} of seed {seed}");
+            }
+        }
     }
 
     [Test]

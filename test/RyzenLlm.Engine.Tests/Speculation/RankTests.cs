@@ -61,6 +61,19 @@ public class RankTests
     }
 
     [Test]
+    public void NothingIsRankedWhereNothingCanBeChosen([Values(0f, 0.8f)] float temperature)
+    {
+        var logits = new float[Vocabulary];
+        logits.AsSpan().Fill(float.NegativeInfinity);
+        var (ids, keys) = (new int[3], new double[3]);
+        var sampler = new Sampler(new() { Temperature = temperature }, Vocabulary);
+        Assert.That(sampler.Rank(logits, [], 0, default, ids, keys), Is.Zero);
+        logits[5] = 1;
+        Assert.That(sampler.Rank(logits, [], 0, Mask(id => id != 5), ids, keys), Is.Zero);
+        Assert.That(sampler.Rank(logits, [], 0, Mask(id => id == 5), ids, keys), Is.EqualTo(1));
+    }
+
+    [Test]
     public void WhatAMaskDoesNotReachIsForbidden()
     {
         var logits = new float[Vocabulary];

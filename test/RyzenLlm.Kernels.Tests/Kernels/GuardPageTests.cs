@@ -78,10 +78,10 @@ public sealed unsafe class GuardPageTests(string path)
                 using var y = new GuardedMemory((long)n * rows * sizeof(float), guard);
                 for (var t = 0; t < n; t++)
                 {
-                    kernels.QuantizeFixed(x.Floats + ((long)t * k), k, (short*)q.Pointer + ((long)t * k), units.Floats + ((long)t * (k / KernelSet.FixedBlock)));
+                    kernels.QuantizeFixed(x.Floats + ((long)t * k), k, KernelSet.FixedSteps, (short*)q.Pointer + ((long)t * k), units.Floats + ((long)t * (k / KernelSet.FixedBlock)));
                 }
 
-                kernels.MatMulFixed(w, 0, rows, (short*)q.Pointer, units.Floats, n, y.Floats, rows);
+                kernels.MatMulFixed(w, 0, rows, (short*)q.Pointer, units.Floats, KernelSet.FixedSteps, n, y.Floats, rows);
             }
         }
     }

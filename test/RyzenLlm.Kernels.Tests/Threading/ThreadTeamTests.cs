@@ -113,6 +113,14 @@ public sealed class ThreadTeamTests
     }
 
     [Test]
+    public void Run_AfterTheEnd_IsRefused()
+    {
+        var team = new ThreadTeam(2);
+        team.Dispose();
+        Assert.That(() => team.Run(new CountJob(2)), Throws.InstanceOf<ObjectDisposedException>());
+    }
+
+    [Test]
     public void Pinned_OnlyWhereAskedOrWhereProcessorsSuffice()
     {
         using var single = new ThreadTeam(1);

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using RyzenLlm.Engine.Models;
 using RyzenLlm.Engine.Sampling;
 using RyzenLlm.Engine.Sessions;
+using RyzenLlm.Kernels;
 
 namespace RyzenLlm.Engine.Decoding.Speculation;
 
@@ -12,6 +13,9 @@ namespace RyzenLlm.Engine.Decoding.Speculation;
 /// <remarks>The draft model is used on the target's thread and by no other; its own session follows the target's text and goes back where they part.</remarks>
 public sealed class ModelDraft : Draft
 {
+    /// <summary>Logits looked at, whatever the sampling asks for: what is not among them is hardly ever drawn.</summary>
+    internal const int Candidates = 512;
+
     // Tokens drawn per place, best first; only the best is drafted on from.
     private const int Ranks = 3;
 
@@ -28,6 +32,7 @@ public sealed class ModelDraft : Draft
     private readonly LanguageModel _model;
     private readonly Session _session;
     private readonly Sampler _sampler;
+    private readonly TopRows _top;
     private readonly HitRates _rates;
     private readonly StepCosts _costs;
     private readonly TimeProvider _clock;
@@ -53,7 +58,9 @@ public sealed class ModelDraft : Draft
     {
         CheckVocabulary(model, target);
         (_model, _rates, _costs, _clock) = (model, rates, costs, clock);
-        _sampler = new(options, model.Tokenizer?.VocabularySize ?? model.Info.VocabularySize);
+        var vocabulary = model.Tokenizer?.VocabularySize ?? model.Info.VocabularySize;
+        _top = new(Math.Min(Candidates, vocabulary), vocabulary);
+        _sampler = new(options.TopK is > 0 and < Candidates ? options : options with { TopK = Candidates }, vocabulary);
         _session = model.CreateSession();
     }
 
@@ -193,9 +200,14 @@ public sealed class ModelDraft : Draft
         }
 
         var allowed = tree.Allowed(node);
-        Feed(constrained: !allowed.IsEmpty);
+        Feed();
         var logits = _batch.Logits(_batch.Count - 1)[.._sampler.VocabularySize];
         var count = _sampler.Rank(logits, CollectionsMarshal.AsSpan(_tokens), _tokens.Count, allowed, _ids, _keys);
+        if (count == 0)
+        {
+            return DraftTree.Refused; // the constraint forbids all that the draft model thinks likely
+        }
+
         var lead = count > 1 ? _keys[0] - _keys[1] : double.PositiveInfinity;
         var grade = 0;
         while (grade < Leads.Length && lead >= Leads[grade])
@@ -212,7 +224,7 @@ public sealed class ModelDraft : Draft
         return best;
     }
 
-    private void Feed(bool constrained)
+    private void Feed()
     {
         var started = _clock.GetTimestamp();
         var rows = 0;
@@ -223,7 +235,7 @@ public sealed class ModelDraft : Draft
             for (rows = 0; _fed < end; _fed++, rows++)
             {
                 var last = _fed == _tokens.Count - 1;
-                _batch.Add(_session, _tokens[_fed], logits: last, mark: _fed >= _common - 1, top: last && !constrained ? _sampler.Top(_tokens.Count, Ranks) : default);
+                _batch.Add(_session, _tokens[_fed], logits: last, mark: _fed >= _common - 1, top: last ? _top : default);
             }
 
             _model.Forward(_batch);

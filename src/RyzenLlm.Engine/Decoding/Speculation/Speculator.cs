@@ -16,8 +16,11 @@ public sealed class Speculator : IDisposable
     /// <summary>Depth of the deepest guess.</summary>
     public const int MaxDepth = 24;
 
-    /// <summary>Share of a request's time that may be lost to wrong guesses, beside a first step on credit.</summary>
-    public const double Risk = 0.02;
+    /// <summary>Share of a request's time that may be lost to wrong guesses, beside <see cref="Credit"/>.</summary>
+    public const double Risk = 0.015;
+
+    /// <summary>Part of a plain step that may be lost before any time was used: enough for a first look at a few guesses.</summary>
+    public const double Credit = 0.5;
 
     // Steps after which a plain one is measured anew: load and clock rates change.
     private const int PlainInterval = 64;
@@ -173,7 +176,7 @@ public sealed class Speculator : IDisposable
     {
         var started = _clock.GetTimestamp();
         var pass = PlainPass();
-        var lost = _guesses is null && (pass == 0 || _balance < -(pass + (Risk * _clock.GetElapsedTime(_begun).TotalSeconds)));
+        var lost = _guesses is null && (pass == 0 || _balance < -((Credit * pass) + (Risk * _clock.GetElapsedTime(_begun).TotalSeconds)));
         var budget = new DraftBudget(TokenSeconds(pass), _costs.Row(_rows + _share.OtherRows), Unlimited: _guesses is not null, Suspended: lost);
         foreach (var draft in _drafts)
         {

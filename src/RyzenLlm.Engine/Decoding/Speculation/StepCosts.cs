@@ -10,6 +10,8 @@ public sealed class StepCosts
     // Part of the estimate that a new measurement replaces.
     private const double Learning = 0.1;
 
+    private const int ColdPasses = 3;
+
     // Cost of a further row relative to a plain step until one was measured.
     private const double FirstSlope = 0.15;
 
@@ -86,8 +88,9 @@ public sealed class StepCosts
         return i;
     }
 
-    // The first few measurements are averaged.
-    private void Pull(int i, double error) => _seconds[i] += Math.Max(Learning, 1.0 / ++_measured[i]) * error;
+    // The first few measurements are averaged, but the very first ones may have waited for the disk: of these the smallest counts.
+    private void Pull(int i, double error) =>
+        _seconds[i] += (++_measured[i] <= ColdPasses && error < 0 ? 1 : Math.Max(Learning, 1.0 / _measured[i])) * error;
 
     // Sizes not measured lie on the line through their measured neighbours, and beyond these go on as before.
     private void Extend()
