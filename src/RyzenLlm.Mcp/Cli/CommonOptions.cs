@@ -86,22 +86,22 @@ internal sealed class CommonOptions
     /// <summary>Settings of this run: files, environment, then the command line.</summary>
     public AppSettings Settings(ParseResult parsed)
     {
-        var values = new List<KeyValuePair<string, string?>>();
+        var values = new Dictionary<string, string?>(StringComparer.OrdinalIgnoreCase); // the last of a key wins
         foreach (var pair in parsed.GetValue(_set) ?? [])
         {
             var at = pair.IndexOf('=');
-            values.Add(new(pair[..at], pair[(at + 1)..]));
+            values[pair[..at]] = pair[(at + 1)..];
         }
 
         foreach (var (option, key) in _settings)
         {
             if (parsed.GetResult(option) is { Implicit: false, Tokens: [var token, ..] })
             {
-                values.Add(new(key, token.Value));
+                values[key] = token.Value;
             }
         }
 
-        return SettingsReader.Read(values.GroupBy(v => v.Key, StringComparer.OrdinalIgnoreCase).Select(g => g.Last()));
+        return SettingsReader.Read(values);
     }
 
     /// <summary>The model that the command line names, or the default one.</summary>

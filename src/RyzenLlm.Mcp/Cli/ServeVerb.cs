@@ -44,6 +44,12 @@ internal static class ServeVerb
             parsed.GetValue(http) || parsed.GetResult(urls) is not null ? HttpServer.RunAsync(common.Settings(parsed), cancel, parsed.GetValue(conformance) ? Fixtures.Add : null)
             : parsed.GetValue(daemon) ? SharedServer.RunAsync(common.Settings(parsed), cancel)
             : parsed.GetValue(shared) ? Bridge.RunAsync(common.Settings(parsed), [.. parsed.Tokens.Select(t => t.Value == shared.Name ? daemon.Name : t.Value)], cancel)
-            : StdioServer.RunAsync(common.Settings(parsed), cancel));
+            : OverStandardStreams(common, parsed, cancel));
+    }
+
+    private static Task<int> OverStandardStreams(CommonOptions common, ParseResult parsed, CancellationToken cancel)
+    {
+        _ = Task.Run(Rehearsal.PlayAsync, cancel);
+        return StdioServer.RunAsync(common.Settings(parsed), cancel);
     }
 }

@@ -14,13 +14,14 @@ internal sealed partial class ContextMemory(
     AppSettings settings, ModelLibrary library, LoadedModels models, KeptStates states, TimeProvider clock, ILogger<ContextMemory>? log = null) : IDisposable
 {
     private readonly SemaphoreSlim _opening = new(1, 1);
+    private readonly DateTimeOffset _started = clock.GetUtcNow();
     private RsuMemory? _memory;
 
     /// <summary>Whose memory a call reads and writes.</summary>
     public Caller CallerOf(MessageContext request) => Caller.Of(request, settings);
 
     /// <summary>Conversation that turns belong to where the call names none: one for each run of the server.</summary>
-    public string Session { get; } = $"chat {clock.GetUtcNow():yyyy-MM-dd HH:mm:ss}";
+    public string Session => $"chat {_started:yyyy-MM-dd HH:mm:ss}";
 
     /// <summary>The memory of some settings, opened; what it forgets is forgotten by the kept states too, if there are any.</summary>
     /// <param name="options">The settings.</param>

@@ -9,8 +9,9 @@ internal sealed class TenantLimits(AppSettings settings, TimeProvider clock) : I
     private readonly LimitSettings _limits = settings.Server.Limits;
     private readonly Lock _lock = new();
     private readonly Dictionary<string, long> _used = [];
-    private readonly PartitionedRateLimiter<string> _calls = PartitionedRateLimiter.Create<string, string>(tenant => RateLimitPartition.GetConcurrencyLimiter(
-        tenant, _ => new() { PermitLimit = settings.Server.Limits.ConcurrentCalls, QueueLimit = 0 }));
+    // With the first call: it looks ten times a second whether a tenant has gone.
+    private readonly Lazy<PartitionedRateLimiter<string>> _calls = new(() => PartitionedRateLimiter.Create<string, string>(tenant => RateLimitPartition.GetConcurrencyLimiter(
+        tenant, _ => new() { PermitLimit = settings.Server.Limits.ConcurrentCalls, QueueLimit = 0 })));
 
     private DateOnly _day;
 
@@ -18,7 +19,7 @@ internal sealed class TenantLimits(AppSettings settings, TimeProvider clock) : I
     /// <exception cref="LimitReachedException">As many calls as allowed are in work already.</exception>
     public IDisposable Enter(string tenant)
     {
-        var lease = _calls.AttemptAcquire(tenant);
+        var lease = _calls.Value.AttemptAcquire(tenant);
         if (lease.IsAcquired)
         {
             return lease;
@@ -59,7 +60,13 @@ internal sealed class TenantLimits(AppSettings settings, TimeProvider clock) : I
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _calls.Dispose();
+    public void Dispose()
+    {
+        if (_calls.IsValueCreated)
+        {
+            _calls.Value.Dispose();
+        }
+    }
 
     private void Roll()
     {

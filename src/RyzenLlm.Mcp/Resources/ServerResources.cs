@@ -88,9 +88,9 @@ internal sealed class ServerResources
             }
 
             using var together = All.DeferChangedEvents();
-            foreach (var (name, resource) in _models.Where(m => !found.ContainsKey(m.Key)).ToList())
+            foreach (var name in _models.Keys.Where(name => !found.ContainsKey(name)).ToList())
             {
-                All.Remove(resource);
+                All.Remove(_models[name]);
                 _models.Remove(name);
             }
 

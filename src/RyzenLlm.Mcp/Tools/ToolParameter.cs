@@ -115,9 +115,9 @@ internal sealed class NumberParameter<T>(string name, string description, T low,
     {
         ["type"] = Whole ? "integer" : "number",
         ["description"] = Description,
-        ["minimum"] = JsonValue.Create(low),
-        ["maximum"] = JsonValue.Create(high),
-        ["default"] = JsonValue.Create(Default),
+        ["minimum"] = Json(low),
+        ["maximum"] = Json(high),
+        ["default"] = Json(Default),
     };
 
     public override object? Read(JsonElement value)
@@ -138,4 +138,7 @@ internal sealed class NumberParameter<T>(string name, string description, T low,
     }
 
     private static string Text(T value) => value.ToString(null, CultureInfo.InvariantCulture);
+
+    // Without its type the value would be written by way of reflection.
+    private static JsonValue Json(T value) => value is long whole ? JsonValue.Create(whole) : JsonValue.Create((double)(object)value);
 }

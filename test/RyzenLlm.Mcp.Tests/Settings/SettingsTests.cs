@@ -1,3 +1,6 @@
+using System.ComponentModel.DataAnnotations;
+using System.Globalization;
+using System.Reflection;
 using System.Text.Json;
 using RyzenLlm.Mcp.Settings;
 
@@ -15,6 +18,24 @@ public sealed class SettingsTests
         var known = SettingsReader.Keys().Select(k => (k.Key, JsonSerializer.Serialize(k.Default is Enum name ? name.ToString() : k.Default)));
         Assert.That(Written(file, ""), Is.EqualTo(known));
     }
+
+    // What the file says as it ships is not looked at twice.
+    [Test]
+    public void EveryDefaultIsAllowed() => Assert.Multiple(() =>
+    {
+        foreach (var (key, value) in SettingsReader.Keys())
+        {
+            var (type, property) = (typeof(AppSettings), (PropertyInfo?)null);
+            foreach (var name in key.Split(':'))
+            {
+                property = type.GetProperty(name)!;
+                type = property.PropertyType;
+            }
+
+            object? wide = value is float or long or double ? (double)Convert.ToDecimal(value, CultureInfo.InvariantCulture) : value;
+            Assert.That(property!.GetCustomAttributes<ValidationAttribute>().All(a => a.IsValid(wide)), $"{key} = {value}");
+        }
+    });
 
     private static IEnumerable<(string Key, string Value)> Written(JsonElement section, string prefix) =>
         section.EnumerateObject().SelectMany(s => s.Value.ValueKind == JsonValueKind.Object
