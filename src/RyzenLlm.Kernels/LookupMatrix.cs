@@ -1,4 +1,3 @@
-using System.Runtime.Intrinsics;
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
 using RyzenLlm.Kernels.Threading;
@@ -6,26 +5,36 @@ using RyzenLlm.Kernels.Threading;
 namespace RyzenLlm.Kernels;
 
 /// <summary>
-/// A second copy of a ternary matrix for one token at a time: 1.6 bits per weight, five weights per byte, multiplied by looking up partial sums of the
-/// activations. Its results have the bits of <see cref="Ops.TernaryLinear(WeightMatrix, QuantizedRows, int, float*)"/>: both are exact integer sums, scaled alike.
+/// A second copy of a ternary matrix, 1.78 bits per weight: nine weights are three numbers of five bits, multiplied by looking up the sum of three
+/// activations. Its results have the bits of the product in place: both are exact integer sums, scaled alike.
 /// </summary>
 /// <remarks>
-/// Layout: blocks of 256 rows, in a block [group of five columns][row]. Belongs to the kernel path that packed it, whose order of activations it follows.
-/// Read at the rate of memory it takes four fifths of the time of two bits per weight, at the price of the copy; several tokens at once go through
-/// the original.
+/// Layout: groups of four panels of 64 rows (the last with fewer), in a group [run of 28 words][panel][word][row]: the tables of a run stay in the first-level
+/// cache while a group's share of it passes, in the order of memory. Belongs to the kernel path that packed it, whose order of activations it follows. Nothing
+/// reads the original any more, whose pages may go.
 /// </remarks>
-public sealed unsafe class LookupMatrix : IDisposable
+public sealed unsafe class LookupMatrix
 {
-    private readonly NativeBuffer<byte> _codes;
-    private readonly NativeBuffer<int> _negatives;
+    /// <summary>Panels whose words of a run lie side by side.</summary>
+    internal const int PanelsPerGroup = 4;
 
-    private LookupMatrix(WeightMatrix w, float scale)
+    private readonly ushort* _words;
+    private readonly object _owner;
+
+    /// <summary>Wraps words that lie at <paramref name="words"/>.</summary>
+    /// <param name="rows">Outputs.</param>
+    /// <param name="columns">Inputs.</param>
+    /// <param name="scale">What a sum of weights -1..1 times activations is multiplied by.</param>
+    /// <param name="words"><see cref="BytesOf"/> bytes, aligned to 64.</param>
+    /// <param name="owner">Object whose life keeps the memory valid.</param>
+    public LookupMatrix(int rows, int columns, float scale, byte* words, object owner)
     {
-        (Rows, Columns, Scale) = (w.Rows, w.Columns, scale);
-        Blocks = (w.Rows + KernelSet.LookupRows - 1) / KernelSet.LookupRows;
-        Groups = KernelSet.LookupGroups(w.Columns);
-        _codes = new((long)Blocks * Groups * KernelSet.LookupRows, zeroed: false);
-        _negatives = new((long)Blocks * KernelSet.LookupRows);
+        ArgumentNullException.ThrowIfNull(words);
+        ArgumentOutOfRangeException.ThrowIfNotEqual((nuint)words % 64, 0u, nameof(words));
+        (Rows, Columns, Scale, _owner) = (rows, columns, scale, owner);
+        _words = (ushort*)words;
+        Panels = PanelsOf(rows);
+        Words = KernelSet.LookupWords(columns);
     }
 
     /// <summary>Outputs.</summary>
@@ -35,110 +44,72 @@ public sealed unsafe class LookupMatrix : IDisposable
     public int Columns { get; }
 
     /// <summary>Bytes that a product reads.</summary>
-    public long Bytes => _codes.Length + (_negatives.Length * sizeof(int));
+    public long Bytes => BytesOf(Rows, Columns);
 
-    internal float Scale { get; }
+    /// <summary>What a sum of weights -1..1 times activations is multiplied by.</summary>
+    public float Scale { get; }
 
-    internal int Blocks { get; }
+    /// <summary>Runs of <see cref="KernelSet.LookupRows"/> rows.</summary>
+    internal int Panels { get; }
 
-    internal int Groups { get; }
+    /// <summary>Words of a row.</summary>
+    internal int Words { get; }
 
-    /// <summary>
-    /// Packs a matrix on all threads, or returns null where that is of no use: the path has no lookup, blocks have several scales, or the rows make
-    /// so few blocks that the thread with the most would have over an eighth more than its share.
-    /// </summary>
+    /// <summary>Bytes of the copy of a matrix, a multiple of 64.</summary>
+    public static long BytesOf(int rows, int columns) => (long)PanelsOf(rows) * KernelSet.LookupWords(columns) * KernelSet.LookupRows * sizeof(ushort);
+
+    /// <summary>Packs a matrix on all threads, or returns null where it has no use: the path has no lookup, or blocks have several scales.</summary>
+    /// <param name="w">Ternary matrix.</param>
+    /// <param name="ops">Kernel path and threads.</param>
+    /// <param name="words">Where to: <see cref="BytesOf"/> bytes, aligned to 64.</param>
+    /// <param name="owner">Object whose life keeps that memory valid.</param>
     /// <exception cref="ArgumentException">The matrix is not ternary.</exception>
-    public static LookupMatrix? TryPack(WeightMatrix w, Ops ops)
+    public static LookupMatrix? TryPack(WeightMatrix w, Ops ops, byte* words, object owner)
     {
         if (!KernelSet.IsTernary(w.Format.Type))
         {
             throw new ArgumentException($"{w.Name}: {w.Format} is not a ternary format.", nameof(w));
         }
 
-        var share = ops.Team.Workers * KernelSet.LookupRows;
-        var rows = (w.Rows + share - 1) / share * share;
-        return ops.Kernels.HasLookup && rows - w.Rows <= w.Rows / 8 && TernaryPacking.TryUniformScale(w, out var scale) ? Pack(w, scale, ops) : null;
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        _codes.Dispose();
-        _negatives.Dispose();
+        return ops.Kernels.HasLookup && TernaryPacking.TryUniformScale(w, out var scale) ? Pack(w, scale, ops, words, owner) : null;
     }
 
     /// <summary>Packs on any path, for comparison with its definition.</summary>
-    internal static LookupMatrix Pack(WeightMatrix w, float scale, Ops ops)
+    internal static LookupMatrix Pack(WeightMatrix w, float scale, Ops ops, byte* words, object owner)
     {
-        var packed = new LookupMatrix(w, scale);
+        var packed = new LookupMatrix(w.Rows, w.Columns, scale, words, owner);
+        w = w.Format.Type == QuantType.TQ1_0 ? TernaryPacking.TryToI2_S(w)! : w;
         ops.Team.Run(new PackJob(packed, w, ops.Kernels));
         return packed;
     }
 
-    /// <summary>Outputs of the blocks [begin, end) for one token.</summary>
-    internal void Multiply(KernelSet kernels, int begin, int end, byte* tables, float multiplier, float* y)
+    /// <summary>The words of a panel from the first of a run on, up to the end of that run: [word][row].</summary>
+    internal ushort* At(int panel, int word)
     {
-        var sums = stackalloc int[2 * KernelSet.LookupRows];
-        for (var block = begin; block < end; block += 2)
-        {
-            var blocks = Math.Min(2, end - block);
-            kernels.Lookup(_codes.Pointer + ((long)block * Groups * KernelSet.LookupRows), blocks, tables, Groups, sums);
-            var first = block * KernelSet.LookupRows;
-            var negatives = _negatives.Pointer + first;
-            for (var r = 0; r < Math.Min(blocks * KernelSet.LookupRows, Rows - first); r++)
-            {
-                y[first + r] = (sums[r] + negatives[r]) / multiplier * Scale;
-            }
-        }
+        var first = panel & -PanelsPerGroup;
+        var panels = Math.Min(PanelsPerGroup, Panels - first);
+        var count = Math.Min(KernelSet.LookupRun, Words - word);
+        return _words + ((((long)first * Words) + ((long)word * panels) + ((panel - first) * count)) * KernelSet.LookupRows);
     }
+
+    private static int PanelsOf(int rows) => (rows + KernelSet.LookupRows - 1) / KernelSet.LookupRows;
 
     private sealed class PackJob(LookupMatrix packed, WeightMatrix w, KernelSet kernels) : TeamJob
     {
+        private int _next = -1;
+
         public override void Run(int worker, int workers)
         {
-            var groups = packed.Groups;
-            using var digits = new NativeBuffer<sbyte>((5L * groups) + 256 + 64);
-            using var codes = new NativeBuffer<byte>(groups + 64);
-            var (begin, end) = (packed.Blocks * worker / workers, packed.Blocks * (worker + 1) / workers);
-            for (var m = begin * KernelSet.LookupRows; m < end * KernelSet.LookupRows; m++)
+            using var words = new NativeBuffer<ushort>((long)packed.Words * KernelSet.LookupRows, zeroed: false);
+            for (int panel; (panel = Interlocked.Increment(ref _next)) < packed.Panels;)
             {
-                codes.Span.Clear();
-                if (m < w.Rows)
+                kernels.PackLookup(w, panel * KernelSet.LookupRows, words.Pointer);
+                for (var word = 0; word < packed.Words; word += KernelSet.LookupRun)
                 {
-                    kernels.ReadDigits(w, m, digits.Pointer);
-                    packed._negatives.Pointer[m] = Encode(digits.Pointer, groups, codes.Pointer);
-                }
-
-                var to = packed._codes.Pointer + ((long)(m / KernelSet.LookupRows) * groups * KernelSet.LookupRows) + (m % KernelSet.LookupRows);
-                for (var g = 0; g < groups; g++)
-                {
-                    to[(long)g * KernelSet.LookupRows] = codes.Pointer[g];
+                    var length = Math.Min(KernelSet.LookupRun, packed.Words - word) * KernelSet.LookupRows;
+                    words.Span.Slice(word * KernelSet.LookupRows, length).CopyTo(new(packed.At(panel, word), length));
                 }
             }
-        }
-
-        /// <summary>Codes of the groups of a row, with whatever lies behind them; returns how many are negative.</summary>
-        private static int Encode(sbyte* digits, int groups, byte* codes)
-        {
-            for (var g = 0; g < groups; g += 64)
-            {
-                var n = Vector512.Load(digits + (4L * groups) + g);
-                for (var i = 3; i >= 0; i--)
-                {
-                    n = n + n + n + Vector512.Load(digits + ((long)i * groups) + g);
-                }
-
-                var magnitude = Vector512.ConditionalSelect(Vector512.LessThan(n, Vector512<sbyte>.Zero), -n, n);
-                (magnitude.AsByte() | (n.AsByte() & Vector512.Create((byte)0x80))).Store(codes + g);
-            }
-
-            var negative = 0;
-            for (var g = 0; g < groups; g++)
-            {
-                negative += codes[g] >> 7;
-            }
-
-            return negative;
         }
     }
 }

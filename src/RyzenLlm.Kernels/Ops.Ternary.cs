@@ -10,7 +10,6 @@ public sealed unsafe class QuantizedRows : IDisposable
     private readonly NativeBuffer<sbyte> _values;
     private readonly NativeBuffer<float> _multipliers;
     private readonly NativeBuffer<int> _sums;
-    private NativeBuffer<byte>? _tables;
 
     /// <summary>Room for rows of up to <paramref name="columns"/> values.</summary>
     public QuantizedRows(int rows, int columns)
@@ -39,12 +38,7 @@ public sealed unsafe class QuantizedRows : IDisposable
 
     internal int* Sums => _sums.Pointer;
 
-    /// <summary>Whether <see cref="Tables"/> are those of the first row.</summary>
-    internal bool HasTables { get; set; }
-
-    internal byte* Tables => _tables!.Pointer;
-
-    internal void ReserveTables() => _tables ??= new((long)KernelSet.LookupGroups(Stride) * KernelSet.TableBytes);
+    internal LookupTables Tables { get; } = new();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -52,20 +46,24 @@ public sealed unsafe class QuantizedRows : IDisposable
         _values.Dispose();
         _multipliers.Dispose();
         _sums.Dispose();
-        _tables?.Dispose();
+        Tables.Dispose();
     }
 }
 
 /// <summary>A ternary product that shares its input, and its region, with others: <see cref="Ops.TernaryLinear(ReadOnlySpan{TernaryProduct}, QuantizedRows, int)"/>.</summary>
 /// <param name="w">Ternary matrix.</param>
 /// <param name="y">Receives [n][w.Rows].</param>
-public readonly unsafe struct TernaryProduct(WeightMatrix w, float* y)
+/// <param name="lookup">The packed copy of the matrix to be used instead, if there is one: the same results.</param>
+public readonly unsafe struct TernaryProduct(WeightMatrix w, float* y, LookupMatrix? lookup = null)
 {
     /// <summary>The matrix.</summary>
     public WeightMatrix W { get; } = w;
 
     /// <summary>Where the results go.</summary>
     public float* Y { get; } = y;
+
+    /// <summary>The packed copy of <see cref="W"/>, or null.</summary>
+    public LookupMatrix? Lookup { get; } = lookup;
 }
 
 // Ternary products of rounded activations.
@@ -88,7 +86,6 @@ public sealed unsafe partial class Ops
         }
 
         q.Columns = columns;
-        q.HasTables = false;
         _quantize.Set(x, n, q);
         RunRows(_quantize, n);
     }
@@ -117,15 +114,22 @@ public sealed unsafe partial class Ops
             }
         }
 
+        var packed = 0;
         foreach (var product in products)
         {
-            WeightBytes += product.W.Bytes;
+            WeightBytes += product.Lookup?.Bytes ?? product.W.Bytes;
+            packed += product.Lookup is null ? 0 : 1;
         }
 
-        if (!products.IsEmpty)
+        if (packed < products.Length)
         {
             _ternary.Set(products, q, n);
             Run(_ternary);
+        }
+
+        if (packed > 0)
+        {
+            LookupLinear(products, q, n);
         }
     }
 
@@ -144,7 +148,7 @@ public sealed unsafe partial class Ops
             var rows = 0;
             foreach (var product in products)
             {
-                rows += product.W.Rows;
+                rows += product.Lookup is null ? product.W.Rows : 0;
             }
 
             shares.Begin(rows, RowsPerPiece(rows, q.Columns, n, shares.Workers));
@@ -162,6 +166,11 @@ public sealed unsafe partial class Ops
             {
                 for (var i = 0; begin < end; i++)
                 {
+                    if (_products[i].Lookup is not null)
+                    {
+                        continue;
+                    }
+
                     var w = _products[i].W;
                     if (begin < w.Rows)
                     {

@@ -14,9 +14,6 @@ namespace RyzenLlm.Engine.Models;
 /// <remarks>Matrices of other types are multiplied without rounding, so a file may mix them; embeddings and output always are.</remarks>
 public sealed unsafe class BitNet : LanguageModel
 {
-    // Ternary weights that stay in the caches of the processor from token to token.
-    private const long CachedBytes = 16L << 20;
-
     private readonly Config _config;
     private readonly List<Block> _blocks = [];
     private readonly WeightMatrix _embedding;
@@ -24,6 +21,7 @@ public sealed unsafe class BitNet : LanguageModel
     private readonly float* _outputNorm;
     private readonly RotaryEmbedding _rotary;
     private readonly WeightVectors _vectors;
+    private readonly LookupCopies _copies;
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
     private readonly NativeBuffer<float> _sinkAngles; // [2][hd / 2] cosine and sine of the last place that is in sight together with sinks
@@ -64,10 +62,10 @@ public sealed unsafe class BitNet : LanguageModel
         _embedding = file.Matrix("token_embd.weight", Info.VocabularySize, n);
         _output = file.TryMatrix("output.weight", Info.VocabularySize, n, out var output) ? output : _embedding;
         _outputNorm = _vectors.Load("output_norm.weight", n);
-        var packs = PacksForLookup(file, parts.Options.Ternary);
+        _copies = new(file, Ops, parts.Options.Ternary);
         for (var i = 0; i < _config.BlockCount; i++)
         {
-            _blocks.Add(new(file, _vectors, $"blk.{i}.", _config, packs ? Ops : null));
+            _blocks.Add(new(file, _vectors, $"blk.{i}.", _config, _copies));
         }
 
         _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength, Info.Window > 0);
@@ -90,11 +88,6 @@ public sealed unsafe class BitNet : LanguageModel
 
     /// <inheritdoc/>
     public override Session LoadSession(Stream source) => KvSession.Load(this, _cache, source);
-
-    // Measured: from the caches lookup takes 0.7 of the time of two bits per weight; from memory both wait for it, and the copy costs seconds at load.
-    private static bool PacksForLookup(GgufFile file, TernaryLayout layout) =>
-        layout == TernaryLayout.Lookup
-        || (layout == TernaryLayout.Auto && file.Tensors.Values.Where(t => KernelSet.IsTernary(t.Type)).Sum(t => t.Bytes) <= CachedBytes);
 
     private protected override void Compute(Batch batch)
     {
@@ -140,7 +133,7 @@ public sealed unsafe class BitNet : LanguageModel
         _cache.Dispose();
         _workspace.Dispose();
         _sinkAngles.Dispose();
-        _blocks.ForEach(block => block.Dispose());
+        _copies.Dispose();
         _vectors.Dispose();
     }
 
@@ -179,20 +172,16 @@ public sealed unsafe class BitNet : LanguageModel
         }
     }
 
-    // All products of one input; the ternary ones in place are one region.
+    // All products of one input; the ternary ones are one region.
     private void Apply(float* x, ReadOnlySpan<Output> outputs)
     {
         _together.Clear();
         foreach (var output in outputs)
         {
             var projection = output.Projection;
-            if (_rows == 1 && projection.Lookup is { } lookup)
+            if (KernelSet.IsTernary(projection.Weight.Format.Type))
             {
-                Ops.TernaryLinear(lookup, _quantized, output.Y);
-            }
-            else if (KernelSet.IsTernary(projection.Weight.Format.Type))
-            {
-                _together.Add(new(projection.Weight, output.Y));
+                _together.Add(new(projection.Weight, output.Y, projection.Lookup));
             }
             else
             {
@@ -334,9 +323,9 @@ public sealed unsafe class BitNet : LanguageModel
         public readonly float* Y = y;
     }
 
-    private sealed class Block : IDisposable
+    private sealed class Block
     {
-        public Block(GgufFile file, WeightVectors vectors, string prefix, Config config, Ops? pack)
+        public Block(GgufFile file, WeightVectors vectors, string prefix, Config config, LookupCopies copies)
         {
             var (n, kv, ff) = (config.EmbeddingLength, config.HeadCountKv * config.HeadSize, config.FeedForwardLength);
             AttnNorm = vectors.Load(prefix + "attn_norm.weight", n);
@@ -353,26 +342,8 @@ public sealed unsafe class BitNet : LanguageModel
 
             Projection Read(string name, int rows, int columns)
             {
-                var weight = InPlaceOrUnpacked(file.Matrix($"{prefix}{name}.weight", rows, columns));
-                var lookup = pack is not null && KernelSet.IsTernary(weight.Format.Type) ? LookupMatrix.TryPack(weight, pack) : null;
-                if (lookup is not null)
-                {
-                    weight.ReleasePages(0, weight.Rows);
-                }
-
+                var (weight, lookup) = copies.Of(file.Matrix($"{prefix}{name}.weight", rows, columns));
                 return new(weight, file.TryVector($"{prefix}{name}.scale", 1, out var scale) ? scale[0] : 1, lookup);
-            }
-        }
-
-        // The digits of TQ1_0 would be unpacked again for every product; all other types are used where they lie in the file.
-        private static WeightMatrix InPlaceOrUnpacked(WeightMatrix matrix) =>
-            matrix.Format.Type == QuantType.TQ1_0 && TernaryPacking.TryToI2_S(matrix) is { } unpacked ? unpacked : matrix;
-
-        public void Dispose()
-        {
-            foreach (var projection in (Projection[])[Q, K, V, AttnOutput, Gate, Up, Down])
-            {
-                projection.Lookup?.Dispose();
             }
         }
 

@@ -23,7 +23,7 @@ public sealed record LoadOptions
     /// <summary>How the largest logits are found where not all are wanted; the logits are the same.</summary>
     public HeadProduct Head { get; init; } = HeadProduct.Auto;
 
-    /// <summary>Where ternary weights are read from when one token is decoded; the results are the same.</summary>
+    /// <summary>Where ternary weights are read from; the results are the same.</summary>
     public TernaryLayout Ternary { get; init; } = TernaryLayout.Auto;
 
     /// <summary>
@@ -36,17 +36,14 @@ public sealed record LoadOptions
     public int Sinks { get; init; } = 4;
 }
 
-/// <summary>Layouts of ternary weights for decoding one token.</summary>
+/// <summary>Layouts of ternary weights.</summary>
 public enum TernaryLayout
 {
-    /// <summary>By lookup where all ternary weights fit the caches and instructions are the limit, otherwise in place.</summary>
+    /// <summary>A copy at 1.78 bits, multiplied by table lookup, where the processor has AVX-512 (see <see cref="LookupMatrix"/>); otherwise in place.</summary>
     Auto,
 
-    /// <summary>Where they lie in the file, 2 bits each: nothing to load, nothing in memory twice.</summary>
+    /// <summary>Where they lie in the file, 2 bits each: nothing to copy at load, pages shared with other processes.</summary>
     InPlace,
-
-    /// <summary>A copy at 1.6 bits, multiplied by table lookup, of every matrix for which the processor gains by it (see <see cref="LookupMatrix"/>).</summary>
-    Lookup,
 }
 
 /// <summary>How an output head is multiplied where only the largest logits are wanted.</summary>

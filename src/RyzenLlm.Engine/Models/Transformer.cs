@@ -25,6 +25,7 @@ public sealed unsafe class Transformer : LanguageModel
     private readonly RotaryEmbedding _rotary;
     private readonly RotaryEmbedding? _localRotary;
     private readonly WeightVectors _vectors;
+    private readonly LookupCopies _copies;
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
     private readonly NativeBuffer<float> _sinkAngles; // [2][hd / 2] cosine and sine of the last place that is in sight together with sinks
@@ -64,12 +65,13 @@ public sealed unsafe class Transformer : LanguageModel
         _config = TransformerConfig.Read(file, parts.Info);
         var n = _config.EmbeddingLength;
         _vectors = new(file);
+        _copies = new(file, Ops, parts.Options.Ternary);
         _embedding = file.Matrix("token_embd.weight", Info.VocabularySize, n);
         _output = file.TryMatrix("output.weight", Info.VocabularySize, n, out var output) ? output : _embedding;
         _outputNorm = _vectors.Load("output_norm.weight", n);
         for (var i = 0; i < _config.BlockCount; i++)
         {
-            _blocks.Add(new(file, _vectors, $"blk.{i}.", _config));
+            _blocks.Add(new(file, _vectors, $"blk.{i}.", _config, _copies));
         }
 
         _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength, Info.Window > 0);
@@ -135,6 +137,7 @@ public sealed unsafe class Transformer : LanguageModel
         _workspace.Dispose();
         _sinkAngles.Dispose();
         _windows.Dispose();
+        _copies.Dispose();
         _vectors.Dispose();
     }
 
@@ -201,7 +204,7 @@ public sealed unsafe class Transformer : LanguageModel
             Ops.Quantize(x, _rows, projection.Weight.Columns, _quantized);
         }
 
-        Ops.TernaryLinear(projection.Weight, _quantized, _rows, y);
+        Ops.TernaryLinear([new(projection.Weight, y, projection.Lookup)], _quantized, _rows);
         return !own;
     }
 

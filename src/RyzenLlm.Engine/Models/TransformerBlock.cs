@@ -119,7 +119,7 @@ internal sealed record TransformerConfig(
 /// <summary>Weights of a block.</summary>
 internal sealed unsafe class TransformerBlock
 {
-    public TransformerBlock(GgufFile file, WeightVectors vectors, string prefix, TransformerConfig config)
+    public TransformerBlock(GgufFile file, WeightVectors vectors, string prefix, TransformerConfig config, LookupCopies copies)
     {
         var (n, qn, kv, ff) = (config.EmbeddingLength, config.QueryLength, config.HeadCountKv * config.HeadSize, config.FeedForwardLength);
         AttnNorm = vectors.Load(prefix + "attn_norm.weight", n);
@@ -146,12 +146,9 @@ internal sealed unsafe class TransformerBlock
 
         Projection Read(string name, int rows, int columns)
         {
-            var matrix = file.Matrix($"{prefix}{name}.weight", rows, columns);
+            var (weight, lookup) = copies.Of(file.Matrix($"{prefix}{name}.weight", rows, columns));
             var norm = $"{prefix}{name}_norm_in.weight";
-
-            // The digits of TQ1_0 would be unpacked again for every product.
-            var unpacked = matrix.Format.Type == QuantType.TQ1_0 && TernaryPacking.TryToI2_S(matrix) is { } plain ? plain : matrix;
-            return new(unpacked, file.Tensors.ContainsKey(norm) ? vectors.Load(norm, columns) : null);
+            return new(weight, lookup, file.Tensors.ContainsKey(norm) ? vectors.Load(norm, columns) : null);
         }
     }
 
@@ -169,10 +166,12 @@ internal sealed unsafe class TransformerBlock
     public Projection Up { get; }
     public Projection Down { get; }
 
-    /// <summary>A product, and the norm of its input or null.</summary>
-    internal readonly struct Projection(WeightMatrix weight, float* inputNorm)
+    /// <summary>A product, its copy for lookup or null, and the norm of its input or null.</summary>
+    internal readonly struct Projection(WeightMatrix weight, LookupMatrix? lookup, float* inputNorm)
     {
         public WeightMatrix Weight { get; } = weight;
+
+        public LookupMatrix? Lookup { get; } = lookup;
 
         public float* InputNorm { get; } = inputNorm;
     }

@@ -1,219 +1,233 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
-using RyzenLlm.Kernels.Formats;
-using B = System.Runtime.Intrinsics.Vector512<byte>;
 using S = System.Runtime.Intrinsics.Vector512<short>;
 
 namespace RyzenLlm.Kernels;
 
-// Lookup with vpermi2b: 128 bytes in two registers, indexed by the low seven bits of a code. Low and high bytes of the sums are two tables; the sign
-// bit, spread over its byte by a Galois field matrix, is xored in; interleaving both gives 16-bit values in row order by lanes.
+// Lookup with vpermw: 32 rows per instruction, each lane picks one of 32 sums of three activations by the low five bits of its word. A table is loaded once for
+// the 64 rows of a panel; the shifts that bring up the next index serve all tokens. A lane may wrap on the way, see the portable definition: sums are modulo 2^16.
 internal sealed unsafe partial class Avx512Kernels
 {
-    // A value is at most 5 * 128 = 640 in magnitude, its complement 641: 51 * 641 = 32691 fits 16 bits.
-    private const int GroupsPerLane = 51;
+    // Entry e: the bytes d_0, d_1 of lane e of the first, d_2, 0 of the second.
+    private static readonly Vector512<byte> FirstDigits = MakeDigits(pair: true);
+    private static readonly Vector512<byte> ThirdDigits = MakeDigits(pair: false);
 
-    public override bool HasLookup => Avx512Vbmi.IsSupported && Gfni.V512.IsSupported;
+    public override bool HasLookup => true;
 
-    internal override void ReadDigits(WeightMatrix w, int m, sbyte* digits)
+    [MethodImpl(Hot)]
+    internal override void BuildTables(sbyte* q, int columns, short* tables, long ldt, short* starts, long lds)
     {
-        if (w.Format.Type is not (QuantType.I2_S or QuantType.TQ2_0))
-        {
-            ReadOtherDigits(w, m, digits);
-            return;
-        }
+        var quads = LookupWords(columns) / WordsPerQuad;
+        var firstDigits = FirstDigits;
+        var thirdDigits = ThirdDigits;
 
-        var p = w.Data + (m * w.RowBytes);
-        var stride = w.Format.Type == QuantType.I2_S ? 64 : 66;
-        for (var k = 0; k < w.Columns; k += 256, p += stride, digits += 256)
+        // From 16 activations in every quarter: numbers b and b + 4 in every 16-bit lane, and b + 8 beside a zero.
+        var pair = Vector512.Create((short)0x0400).AsSByte();
+        var third = Vector512.Create(unchecked((short)0x8008)).AsSByte();
+        var next = Vector512.Create((short)0x0101).AsSByte();
+        var nextThird = Vector512.Create((short)0x0001).AsSByte();
+        var sum = S.Zero;
+        for (var quad = 0; quad < quads; quad++, q += ColumnsPerQuad)
         {
-            // The last 32 bytes of a row of an odd number of halves stand for the lower lanes only.
-            var v = w.Columns - k >= 256 ? Vector512.Load(p) : Vector512.Create(Vector256.Load(p), Vector256.Create((byte)0x55));
-            for (var f = 0; f < 4; f++)
+            for (var i = 0; i < TablesPerWord; i++)
             {
-                var field = Digits(v, w.Format.Type == QuantType.I2_S ? 6 - (2 * f) : 2 * f);
-                (field - B.One).AsSByte().Store(digits + (64 * f));
+                var x = Avx512F.BroadcastVector128ToVector512((int*)(q + (12 * i))).AsSByte();
+                var (p, t) = (pair, third);
+                for (var b = 0; b < WordsPerQuad; b++)
+                {
+                    var table = Avx512BW.MultiplyAddAdjacent(firstDigits, Avx512BW.Shuffle(x, p))
+                        + Avx512BW.MultiplyAddAdjacent(thirdDigits, Avx512BW.Shuffle(x, t));
+                    table.Store(tables + ((((((long)quad * WordsPerQuad) + b) * TablesPerWord) + i) * ldt));
+                    sum -= table;
+                    (p, t) = (p + next, t + nextThird);
+                }
             }
-        }
 
-        GC.KeepAlive(w);
-    }
-
-    internal override void BuildTables(sbyte* q, int columns, int begin, int end, byte* tables)
-    {
-        if (!HasLookup)
-        {
-            base.BuildTables(q, columns, begin, end, tables);
-            return;
-        }
-
-        var groups = LookupGroups(columns);
-        var stored = (columns + TernaryPadding - 1) & -TernaryPadding;
-        fixed (short* digits = BalancedDigits)
-        {
-            Build(q, groups, stored, begin, end, tables, digits);
-        }
-    }
-
-    internal override void Lookup(byte* codes, int blocks, byte* tables, int groups, int* sums)
-    {
-        if (!HasLookup)
-        {
-            base.Lookup(codes, blocks, tables, groups, sums);
-            return;
-        }
-
-        new Span<int>(sums, blocks * LookupRows).Clear();
-        for (var g = 0; g < groups; g += GroupsPerLane)
-        {
-            var from = codes + ((long)g * LookupRows);
-            var table = tables + ((long)g * TableBytes);
-            var count = Math.Min(GroupsPerLane, groups - g);
-            if (blocks == 2)
+            if ((quad + 1) % (LookupRun / WordsPerQuad) == 0 || quad == quads - 1)
             {
-                LookupPair(from, from + ((long)groups * LookupRows), table, count, sums);
-            }
-            else
-            {
-                LookupRun(from, table, count, sums);
+                *starts = sum[ZeroWord & 31]; // the entry of three digits 1 is the sum of its activations
+                starts += lds;
+                sum = S.Zero;
             }
         }
     }
 
-    // Other types as the base class reads them, put into the order of fields.
-    private void ReadOtherDigits(WeightMatrix w, int m, sbyte* digits)
+    internal override void Lookup(ushort* words, int count, short* tables, short* starts, int tokens, ushort* ahead, int* sums, long lds)
     {
-        var natural = stackalloc sbyte[256];
-        for (var block = 0; block < w.Columns / 256; block++)
+        switch (tokens)
         {
-            _ = DecodeTernary(w, m, block, natural);
-            for (var k = 0; k < 256; k++)
-            {
-                digits[(256 * block) + ((k & 96) * 2) + ((k & 128) / 4) + (k & 31)] = natural[k];
-            }
+            case 1:
+                LookupOne((short*)words, count, tables, starts, (short*)ahead, sums);
+                break;
+            case 2:
+                LookupMany<Two>((short*)words, count, tables, starts, (short*)ahead, sums, lds);
+                break;
+            case 3:
+                LookupMany<Three>((short*)words, count, tables, starts, (short*)ahead, sums, lds);
+                break;
+            case 4:
+                LookupMany<Four>((short*)words, count, tables, starts, (short*)ahead, sums, lds);
+                break;
+            case 5:
+                LookupMany<Five>((short*)words, count, tables, starts, (short*)ahead, sums, lds);
+                break;
+            case 6:
+                LookupMany<Six>((short*)words, count, tables, starts, (short*)ahead, sums, lds);
+                break;
+            case 7:
+                LookupMany<Seven>((short*)words, count, tables, starts, (short*)ahead, sums, lds);
+                break;
+            default:
+                LookupMany<Eight>((short*)words, count, tables, starts, (short*)ahead, sums, lds);
+                break;
         }
     }
 
     [MethodImpl(Hot)]
-    private static void Build(sbyte* q, int groups, int stored, int begin, int end, byte* tables, short* digits)
+    internal override void ScaleSums(int* sums, int rows, float a, float scale, float* y)
     {
-        for (var g = begin; g < end; g++)
+        var divisor = Vector512.Create(a);
+        var factor = Vector512.Create(scale);
+        var r = 0;
+        for (; r + 16 <= rows; r += 16)
         {
-            // Only the fifth column of the last groups may lie behind the row.
-            var x0 = Vector512.Create((short)q[g]);
-            var x1 = Vector512.Create((short)q[g + groups]);
-            var x2 = Vector512.Create((short)q[g + (2 * groups)]);
-            var x3 = Vector512.Create((short)q[g + (3 * groups)]);
-            var x4 = Vector512.Create((short)(g + (4 * groups) < stored ? q[g + (4 * groups)] : 0));
-            var table = tables + ((long)g * TableBytes);
-            for (var u = 0; u < 128; u += 32)
+            (Avx512F.ConvertToVector512Single(Vector512.Load(sums + r)) / divisor * factor).Store(y + r);
+        }
+
+        for (; r < rows; r++)
+        {
+            y[r] = sums[r] / a * scale;
+        }
+    }
+
+    /// <summary>
+    /// One token: two accumulators per half, so that no sum waits for the one before. What is far ahead goes to the second-level cache: fetched into the first,
+    /// it would hold the buffers that loads of tables need.
+    /// </summary>
+    [MethodImpl(Hot)]
+    private static void LookupOne(short* words, int count, short* tables, short* starts, short* ahead, int* sums)
+    {
+        var a = Vector512.Create(*starts);
+        var (b, c, d) = (a, S.Zero, S.Zero);
+        for (var i = 0; i < count; i++, words += LookupRows, ahead += LookupRows, tables += TablesPerWord * TableEntries)
+        {
+            Sse.Prefetch1(ahead);
+            Sse.Prefetch1(ahead + (LookupRows / 2));
+            Sse.Prefetch0(words + (8 * LookupRows));
+            Sse.Prefetch0(words + (8 * LookupRows) + (LookupRows / 2));
+            var v = Vector512.Load(words);
+            var u = Vector512.Load(words + (LookupRows / 2));
+            var t = Vector512.Load(tables);
+            a += Avx512BW.PermuteVar32x16(t, v);
+            b += Avx512BW.PermuteVar32x16(t, u);
+            t = Vector512.Load(tables + TableEntries);
+            c += Avx512BW.PermuteVar32x16(t, v >>> 5);
+            d += Avx512BW.PermuteVar32x16(t, u >>> 5);
+            t = Vector512.Load(tables + (2 * TableEntries));
+            a += Avx512BW.PermuteVar32x16(t, v >>> 10);
+            b += Avx512BW.PermuteVar32x16(t, u >>> 10);
+        }
+
+        AddPanel(a + c, b + d, sums);
+    }
+
+    [MethodImpl(Hot)]
+    private static void LookupMany<TCount>(short* words, int count, short* tables, short* starts, short* ahead, int* sums, long lds)
+        where TCount : struct, ICount
+    {
+        S a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
+        S b0 = default, b1 = default, b2 = default, b3 = default, b4 = default, b5 = default, b6 = default, b7 = default;
+        Start<TCount>(0, starts, ref a0, ref b0);
+        Start<TCount>(1, starts, ref a1, ref b1);
+        Start<TCount>(2, starts, ref a2, ref b2);
+        Start<TCount>(3, starts, ref a3, ref b3);
+        Start<TCount>(4, starts, ref a4, ref b4);
+        Start<TCount>(5, starts, ref a5, ref b5);
+        Start<TCount>(6, starts, ref a6, ref b6);
+        Start<TCount>(7, starts, ref a7, ref b7);
+        for (var i = 0; i < count; i++, words += LookupRows, ahead += LookupRows)
+        {
+            Sse.Prefetch1(ahead);
+            Sse.Prefetch1(ahead + (LookupRows / 2));
+            var v = Vector512.Load(words);
+            var u = Vector512.Load(words + (LookupRows / 2));
+            for (var number = 0; number < TablesPerWord; number++, tables += TCount.Value * TableEntries)
             {
-                var sum = (Vector512.Load(digits + u) * x0) + (Vector512.Load(digits + 128 + u) * x1)
-                    + (Vector512.Load(digits + 256 + u) * x2) + (Vector512.Load(digits + 384 + u) * x3) + (Vector512.Load(digits + 512 + u) * x4);
-                Avx512BW.ConvertToVector256Byte(sum.AsUInt16()).Store(table + u);
-                Avx512BW.ConvertToVector256Byte((sum >>> 8).AsUInt16()).Store(table + 128 + u);
+                Pick<TCount>(0, tables, v, u, ref a0, ref b0);
+                Pick<TCount>(1, tables, v, u, ref a1, ref b1);
+                Pick<TCount>(2, tables, v, u, ref a2, ref b2);
+                Pick<TCount>(3, tables, v, u, ref a3, ref b3);
+                Pick<TCount>(4, tables, v, u, ref a4, ref b4);
+                Pick<TCount>(5, tables, v, u, ref a5, ref b5);
+                Pick<TCount>(6, tables, v, u, ref a6, ref b6);
+                Pick<TCount>(7, tables, v, u, ref a7, ref b7);
+                v = v >>> 5;
+                u = u >>> 5;
             }
         }
-    }
 
-    /// <summary>At most <see cref="GroupsPerLane"/> groups of 256 rows: eight accumulators, four loads of tables for four of codes.</summary>
-    [MethodImpl(Hot)]
-    private static void LookupRun(byte* codes, byte* tables, int groups, int* sums)
-    {
-        // Every bit of a byte is its bit 7.
-        var spread = Vector512.Create(0x8080808080808080ul).AsByte();
-        S a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
-        for (var g = 0; g < groups; g++, codes += LookupRows, tables += TableBytes)
-        {
-            Sse.PrefetchNonTemporal(codes + 4096);
-            Sse.PrefetchNonTemporal(codes + 4160);
-            Sse.PrefetchNonTemporal(codes + 4224);
-            Sse.PrefetchNonTemporal(codes + 4288);
-            var l0 = Vector512.Load(tables);
-            var l1 = Vector512.Load(tables + 64);
-            var h0 = Vector512.Load(tables + 128);
-            var h1 = Vector512.Load(tables + 192);
-            LookupAdd(codes, l0, l1, h0, h1, spread, ref a0, ref b0);
-            LookupAdd(codes + 64, l0, l1, h0, h1, spread, ref a1, ref b1);
-            LookupAdd(codes + 128, l0, l1, h0, h1, spread, ref a2, ref b2);
-            LookupAdd(codes + 192, l0, l1, h0, h1, spread, ref a3, ref b3);
-        }
-
-        AddRows(a0, b0, sums);
-        AddRows(a1, b1, sums + 64);
-        AddRows(a2, b2, sums + 128);
-        AddRows(a3, b3, sums + 192);
-    }
-
-    /// <summary>The same for two blocks, which share the loads of tables: these come from the second-level cache.</summary>
-    [MethodImpl(Hot)]
-    private static void LookupPair(byte* codes, byte* others, byte* tables, int groups, int* sums)
-    {
-        var spread = Vector512.Create(0x8080808080808080ul).AsByte();
-        S a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
-        S c0 = default, c1 = default, c2 = default, c3 = default, d0 = default, d1 = default, d2 = default, d3 = default;
-        for (var g = 0; g < groups; g++, codes += LookupRows, others += LookupRows, tables += TableBytes)
-        {
-            Sse.PrefetchNonTemporal(codes + 4096);
-            Sse.PrefetchNonTemporal(codes + 4160);
-            Sse.PrefetchNonTemporal(codes + 4224);
-            Sse.PrefetchNonTemporal(codes + 4288);
-            Sse.PrefetchNonTemporal(others + 4096);
-            Sse.PrefetchNonTemporal(others + 4160);
-            Sse.PrefetchNonTemporal(others + 4224);
-            Sse.PrefetchNonTemporal(others + 4288);
-            var l0 = Vector512.Load(tables);
-            var l1 = Vector512.Load(tables + 64);
-            var h0 = Vector512.Load(tables + 128);
-            var h1 = Vector512.Load(tables + 192);
-            LookupAdd(codes, l0, l1, h0, h1, spread, ref a0, ref b0);
-            LookupAdd(codes + 64, l0, l1, h0, h1, spread, ref a1, ref b1);
-            LookupAdd(codes + 128, l0, l1, h0, h1, spread, ref a2, ref b2);
-            LookupAdd(codes + 192, l0, l1, h0, h1, spread, ref a3, ref b3);
-            LookupAdd(others, l0, l1, h0, h1, spread, ref c0, ref d0);
-            LookupAdd(others + 64, l0, l1, h0, h1, spread, ref c1, ref d1);
-            LookupAdd(others + 128, l0, l1, h0, h1, spread, ref c2, ref d2);
-            LookupAdd(others + 192, l0, l1, h0, h1, spread, ref c3, ref d3);
-        }
-
-        AddRows(a0, b0, sums);
-        AddRows(a1, b1, sums + 64);
-        AddRows(a2, b2, sums + 128);
-        AddRows(a3, b3, sums + 192);
-        sums += LookupRows;
-        AddRows(c0, d0, sums);
-        AddRows(c1, d1, sums + 64);
-        AddRows(c2, d2, sums + 128);
-        AddRows(c3, d3, sums + 192);
+        AddPanel(a0, b0, sums);
+        Finish<TCount>(1, a1, b1, sums, lds);
+        Finish<TCount>(2, a2, b2, sums, lds);
+        Finish<TCount>(3, a3, b3, sums, lds);
+        Finish<TCount>(4, a4, b4, sums, lds);
+        Finish<TCount>(5, a5, b5, sums, lds);
+        Finish<TCount>(6, a6, b6, sums, lds);
+        Finish<TCount>(7, a7, b7, sums, lds);
     }
 
     [MethodImpl(Inline)]
-    private static void LookupAdd(byte* codes, B l0, B l1, B h0, B h1, B spread, ref S a, ref S b)
+    private static void Start<TCount>(int t, short* starts, ref S a, ref S b)
+        where TCount : struct, ICount
     {
-        var code = Vector512.Load(codes);
-        var sign = Gfni.V512.GaloisFieldAffineTransform(code, spread, 0);
-        var low = Avx512Vbmi.PermuteVar64x8x2(l0, code, l1) ^ sign;
-        var high = Avx512Vbmi.PermuteVar64x8x2(h0, code, h1) ^ sign;
-        a += Avx512BW.UnpackLow(low, high).AsInt16();
-        b += Avx512BW.UnpackHigh(low, high).AsInt16();
+        if (t < TCount.Value)
+        {
+            a = b = Vector512.Create(starts[t]);
+        }
     }
 
-    /// <summary>64 rows: the quarters of a hold rows 0-7, 16-23, 32-39 and 48-55, those of b the eight behind each.</summary>
     [MethodImpl(Inline)]
-    private static void AddRows(S a, S b, int* sums)
+    private static void Pick<TCount>(int t, short* tables, S v, S u, ref S a, ref S b)
+        where TCount : struct, ICount
     {
-        var low = Avx512BW.ConvertToVector512Int32(a.GetLower());
-        var high = Avx512BW.ConvertToVector512Int32(a.GetUpper());
-        (Vector256.Load(sums) + low.GetLower()).Store(sums);
-        (Vector256.Load(sums + 16) + low.GetUpper()).Store(sums + 16);
-        (Vector256.Load(sums + 32) + high.GetLower()).Store(sums + 32);
-        (Vector256.Load(sums + 48) + high.GetUpper()).Store(sums + 48);
-        low = Avx512BW.ConvertToVector512Int32(b.GetLower());
-        high = Avx512BW.ConvertToVector512Int32(b.GetUpper());
-        (Vector256.Load(sums + 8) + low.GetLower()).Store(sums + 8);
-        (Vector256.Load(sums + 24) + low.GetUpper()).Store(sums + 24);
-        (Vector256.Load(sums + 40) + high.GetLower()).Store(sums + 40);
-        (Vector256.Load(sums + 56) + high.GetUpper()).Store(sums + 56);
+        if (t < TCount.Value)
+        {
+            var table = Vector512.Load(tables + (t * TableEntries));
+            a += Avx512BW.PermuteVar32x16(table, v);
+            b += Avx512BW.PermuteVar32x16(table, u);
+        }
+    }
+
+    [MethodImpl(Inline)]
+    private static void Finish<TCount>(int t, S a, S b, int* sums, long lds)
+        where TCount : struct, ICount
+    {
+        if (t < TCount.Value)
+        {
+            AddPanel(a, b, sums + (t * lds));
+        }
+    }
+
+    /// <summary>The sums of 64 rows, widened.</summary>
+    [MethodImpl(Inline)]
+    private static void AddPanel(S a, S b, int* sums)
+    {
+        (Vector512.Load(sums) + Avx512BW.ConvertToVector512Int32(a.GetLower())).Store(sums);
+        (Vector512.Load(sums + 16) + Avx512BW.ConvertToVector512Int32(a.GetUpper())).Store(sums + 16);
+        (Vector512.Load(sums + 32) + Avx512BW.ConvertToVector512Int32(b.GetLower())).Store(sums + 32);
+        (Vector512.Load(sums + 48) + Avx512BW.ConvertToVector512Int32(b.GetUpper())).Store(sums + 48);
+    }
+
+    private static Vector512<byte> MakeDigits(bool pair)
+    {
+        var bytes = new byte[64];
+        for (var e = 0; e < 27; e++)
+        {
+            bytes[2 * e] = (byte)(pair ? e % 3 : e / 9);
+            bytes[(2 * e) + 1] = (byte)(pair ? e / 3 % 3 : 0);
+        }
+
+        return Vector512.Create(bytes);
     }
 }

@@ -2,104 +2,157 @@ using RyzenLlm.Kernels.Formats;
 
 namespace RyzenLlm.Kernels;
 
-// Ternary products by lookup (T-MAC, Wei et al. 2024), exact: five weights d_0..d_4 of -1, 0, 1 are the balanced number sum of d_i 3^i, from -121 to 121.
-// A code is its magnitude, with the sign in bit 7. A table holds the sum of d_i x_i of every magnitude, and a negative number takes the complement
-// ~v = -v - 1 of its entry, so that sign and entry combine by exclusive or; the missing ones are the number of negative codes of a row, known beforehand.
+// Ternary products by lookup (T-MAC, Wei et al. 2024), exact and for any number of tokens: three digits d_0, d_1, d_2 of 0..2 (weight = digit - 1) are the number
+// d_0 + 3 d_1 + 9 d_2 below 27, and a table holds the 27 sums of digit times activation, 16 bits each: 32 entries are one 512-bit vector, and one vpermw looks
+// up 32 rows. Three such numbers of 5 bits make a word of 16 bits: 9 weights, 1.78 bits each. vpermw ignores the higher bits of an index, so that the second
+// and the third cost a shift for all tokens and no mask.
 //
-// Group g holds the columns g, g + G, .., g + 4 G of the order that the path's QuantizeRow writes, G being the number of groups.
+// Words follow the order that the path's QuantizeRow writes. Four words (a quad) hold 36 of these columns: number i of word b those of 36 Q + 12 i + b + {0, 4, 8},
+// because packing finds four columns of a row in one 32-bit lane. Columns behind the row have digit 1, weight 0.
+//
+// digit = weight + 1: the sums of a run of 28 words, 252 columns, start with minus the sum of its activations. What is left, sum of weight times activation, is at
+// most 252 * 127 = 32004 (QuantizeRow writes -127..127), so 16 bits that wrap on the way hold it.
 public unsafe partial class KernelSet
 {
-    /// <summary>Rows whose codes lie side by side.</summary>
-    internal const int LookupRows = 256;
+    /// <summary>Rows whose words lie side by side.</summary>
+    internal const int LookupRows = 64;
 
-    /// <summary>Bytes of the table of a group: low bytes of the 128 sums, then high bytes.</summary>
-    internal const int TableBytes = 256;
+    /// <summary>Entries of a table, of which 27 are used.</summary>
+    internal const int TableEntries = 32;
 
-    /// <summary>Entry by entry, the digits of 0..121: [5][128], zeros behind.</summary>
-    private protected static readonly short[] BalancedDigits = MakeBalancedDigits();
+    /// <summary>Words whose sums fit 16 bits.</summary>
+    internal const int LookupRun = 28;
+
+    /// <summary>Tokens that one call of <see cref="Lookup"/> takes.</summary>
+    internal const int LookupTokens = 8;
+
+    internal const int WordsPerQuad = 4;
+    private protected const int ColumnsPerQuad = 36;
+    internal const int TablesPerWord = 3;
+
+    /// <summary>Digits 1, 1, 1 three times over: weights 0.</summary>
+    private protected const ushort ZeroWord = 13 | (13 << 5) | (13 << 10);
 
     /// <summary>Whether this path has instructions for <see cref="Lookup"/>; the portable loop is its definition only.</summary>
     public virtual bool HasLookup => false;
 
-    /// <summary>Groups of five of a row of <paramref name="columns"/> weights, padded to a multiple of 256.</summary>
-    internal static int LookupGroups(int columns) => (((columns + TernaryPadding - 1) & -TernaryPadding) + 4) / 5;
+    /// <summary>Words of a row of <paramref name="columns"/> weights.</summary>
+    internal static int LookupWords(int columns) => (StoredColumns(columns) + ColumnsPerQuad - 1) / ColumnsPerQuad * WordsPerQuad;
 
-    /// <summary>The weights -1..1 of a row of I2_S, TQ1_0 or TQ2_0, without scales, in the order of <see cref="QuantizeRow"/>; zeros up to a multiple of 256.</summary>
-    internal virtual void ReadDigits(WeightMatrix w, int m, sbyte* digits)
+    /// <summary>Runs of <see cref="LookupRun"/> words, the last one shorter.</summary>
+    internal static int LookupRuns(int columns) => (LookupWords(columns) + LookupRun - 1) / LookupRun;
+
+    /// <summary>Bytes of the tables of one row of activations.</summary>
+    internal static long TableBytes(int columns) => (long)LookupWords(columns) * TablesPerWord * TableEntries * sizeof(short);
+
+    /// <summary>Words of up to <see cref="LookupRows"/> rows: words[word][row], rows behind the last with weights 0.</summary>
+    /// <param name="w">I2_S or TQ2_0, or TQ1_0 on paths that keep activations in their own order.</param>
+    /// <param name="first">First row.</param>
+    /// <param name="words">Receives <see cref="LookupWords"/> x <see cref="LookupRows"/> words.</param>
+    internal virtual void PackLookup(WeightMatrix w, int first, ushort* words)
     {
-        for (var block = 0; block < w.Columns / w.Format.BlockLength; block++)
+        var quads = LookupWords(w.Columns) / WordsPerQuad;
+        var digits = new sbyte[quads * ColumnsPerQuad];
+        new Span<ushort>(words, quads * WordsPerQuad * LookupRows).Fill(ZeroWord);
+        for (var r = 0; r < Math.Min(LookupRows, w.Rows - first); r++)
         {
-            _ = DecodeTernary(w, m, block, digits + ((long)block * w.Format.BlockLength));
+            fixed (sbyte* d = digits)
+            {
+                for (var block = 0; block < w.Columns / w.Format.BlockLength; block++)
+                {
+                    _ = DecodeTernary(w, first + r, block, d + (block * w.Format.BlockLength));
+                }
+            }
+
+            for (var word = 0; word < quads * WordsPerQuad; word++)
+            {
+                var bits = 0;
+                for (var i = TablesPerWord - 1; i >= 0; i--)
+                {
+                    var k = FirstColumn(word, i);
+                    bits = (bits << 5) | (digits[k] + 1 + (3 * (digits[k + 4] + 1)) + (9 * (digits[k + 8] + 1)));
+                }
+
+                words[((long)word * LookupRows) + r] = (ushort)bits;
+            }
         }
 
-        new Span<sbyte>(digits + w.Columns, -w.Columns & (TernaryPadding - 1)).Clear();
         GC.KeepAlive(w);
     }
 
-    /// <summary>Tables of the groups [begin, end) of a quantised row.</summary>
-    /// <param name="q">Row from <see cref="QuantizeRow"/>.</param>
+    /// <summary>Tables of one quantised row.</summary>
+    /// <param name="q">Row from <see cref="QuantizeRow"/>; up to 40 bytes behind it are read and count nowhere.</param>
     /// <param name="columns">Its length.</param>
-    /// <param name="begin">First group.</param>
-    /// <param name="end">Behind the last group.</param>
-    /// <param name="tables">Receives group g at g * <see cref="TableBytes"/>.</param>
-    internal virtual void BuildTables(sbyte* q, int columns, int begin, int end, byte* tables)
+    /// <param name="tables">Receives table number g, which is 3 word + i, at g * <paramref name="ldt"/>.</param>
+    /// <param name="ldt">Elements between tables: those of several tokens lie side by side.</param>
+    /// <param name="starts">Receives minus the sum of the activations of run c at c * <paramref name="lds"/>.</param>
+    /// <param name="lds">Elements between these.</param>
+    internal virtual void BuildTables(sbyte* q, int columns, short* tables, long ldt, short* starts, long lds)
     {
-        var groups = LookupGroups(columns);
-        var stored = (columns + TernaryPadding - 1) & -TernaryPadding;
-        for (var g = begin; g < end; g++)
+        var stored = StoredColumns(columns);
+        var words = LookupWords(columns);
+        for (var run = 0; run < LookupRuns(columns); run++)
         {
-            var table = tables + ((long)g * TableBytes);
-            for (var u = 0; u < 128; u++)
+            starts[run * lds] = 0;
+        }
+
+        for (var word = 0; word < words; word++)
+        {
+            for (var i = 0; i < TablesPerWord; i++)
             {
-                var sum = 0;
-                for (var i = 0; i < 5; i++)
+                var k = FirstColumn(word, i);
+                var x0 = k < stored ? q[k] : 0;
+                var x1 = k + 4 < stored ? q[k + 4] : 0;
+                var x2 = k + 8 < stored ? q[k + 8] : 0;
+                var table = tables + (((word * TablesPerWord) + i) * ldt);
+                for (var e = 0; e < TableEntries; e++)
                 {
-                    var k = g + (i * groups);
-                    sum += k < stored ? BalancedDigits[(i * 128) + u] * q[k] : 0;
+                    table[e] = (short)(e < 27 ? (e % 3 * x0) + (e / 3 % 3 * x1) + (e / 9 * x2) : 0);
                 }
 
-                table[u] = (byte)sum;
-                table[128 + u] = (byte)(sum >> 8);
+                starts[word / LookupRun * lds] -= (short)(x0 + x1 + x2);
             }
         }
     }
 
-    /// <summary>sums[r] = sum over the groups of v or, where the code is negative, ~v, for all rows of some blocks.</summary>
-    /// <param name="codes">[blocks][groups][<see cref="LookupRows"/>].</param>
-    /// <param name="blocks">1 or 2.</param>
-    /// <param name="tables">From <see cref="BuildTables"/>.</param>
-    /// <param name="groups">Groups.</param>
-    /// <param name="sums">Receives a sum per row, [blocks][<see cref="LookupRows"/>].</param>
-    internal virtual void Lookup(byte* codes, int blocks, byte* tables, int groups, int* sums)
+    /// <summary>sums[t lds + r] += start of t + sum of the table entries of row r, for <see cref="LookupRows"/> rows.</summary>
+    /// <param name="words">[count][<see cref="LookupRows"/>].</param>
+    /// <param name="count">Words, at most <see cref="LookupRun"/>.</param>
+    /// <param name="tables">[3 count][tokens][<see cref="TableEntries"/>].</param>
+    /// <param name="starts">[tokens].</param>
+    /// <param name="tokens">1 to <see cref="LookupTokens"/>.</param>
+    /// <param name="ahead">What will be read next: as many lines as the words take are fetched from there.</param>
+    /// <param name="sums">Sums so far.</param>
+    /// <param name="lds">Elements between tokens.</param>
+    internal virtual void Lookup(ushort* words, int count, short* tables, short* starts, int tokens, ushort* ahead, int* sums, long lds)
     {
-        new Span<int>(sums, blocks * LookupRows).Clear();
-        for (var i = 0; i < blocks * groups; i++, codes += LookupRows)
+        for (var t = 0; t < tokens; t++)
         {
-            var (block, g) = Math.DivRem(i, groups);
-            var table = tables + ((long)g * TableBytes);
             for (var r = 0; r < LookupRows; r++)
             {
-                var u = codes[r] & 127;
-                var v = (short)(table[u] | (table[128 + u] << 8));
-                sums[(block * LookupRows) + r] += codes[r] > 127 ? ~v : v;
+                int sum = starts[t];
+                for (var g = 0; g < count * TablesPerWord; g++)
+                {
+                    var index = words[(g / TablesPerWord * LookupRows) + r] >> (5 * (g % TablesPerWord)) & 31;
+                    sum += tables[(((g * tokens) + t) * TableEntries) + index];
+                }
+
+                sums[(t * lds) + r] += sum;
             }
         }
     }
 
-    private static short[] MakeBalancedDigits()
+    /// <summary>y[r] = sums[r] / a * scale: what <see cref="MatMulTernary"/> does with a sum.</summary>
+    internal virtual void ScaleSums(int* sums, int rows, float a, float scale, float* y)
     {
-        var digits = new short[5 * 128];
-        for (var u = 0; u <= 121; u++)
+        for (var r = 0; r < rows; r++)
         {
-            var rest = u;
-            for (var i = 0; i < 5; i++)
-            {
-                var d = ((rest + 1) % 3) - 1;
-                digits[(i * 128) + u] = (short)d;
-                rest = (rest - d) / 3;
-            }
+            y[r] = sums[r] / a * scale;
         }
-
-        return digits;
     }
+
+    private static int StoredColumns(int columns) => (columns + TernaryPadding - 1) & -TernaryPadding;
+
+    /// <summary>First of the three columns of number i of a word; the others are 4 and 8 behind it.</summary>
+    private static int FirstColumn(int word, int i) => (word / WordsPerQuad * ColumnsPerQuad) + (12 * i) + (word % WordsPerQuad);
 }

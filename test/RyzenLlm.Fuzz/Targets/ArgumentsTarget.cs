@@ -42,12 +42,6 @@ internal sealed class ArgumentsTarget : FuzzTarget
             return;
         }
 
-        if (document.RootElement.TryGetProperty("jsonrpc", out _))
-        {
-            _ = document.Deserialize<JsonRpcMessage>(McpJsonUtilities.DefaultOptions);
-            return;
-        }
-
         var given = new Dictionary<string, JsonElement>();
         try
         {
@@ -59,6 +53,12 @@ internal sealed class ArgumentsTarget : FuzzTarget
         catch (InvalidOperationException)
         {
             return; // a name that is no text: the SDK refuses the frame
+        }
+
+        if (given.ContainsKey("jsonrpc"))
+        {
+            _ = document.Deserialize<JsonRpcMessage>(McpJsonUtilities.DefaultOptions);
+            return;
         }
 
         var arguments = ToolArguments.Read(_parameters, given);

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using RyzenLlm.Kernels.Formats;
 using RyzenLlm.Kernels.Memory;
 
@@ -201,16 +202,47 @@ public sealed unsafe class GuardPageTests(string path)
     }
 
     [Test]
-    public void Lookup_StaysInside([Values] Guard guard, [Values(1, 50, 51, 52, 103)] int groups, [Values(1, 2)] int blocks)
+    public void Lookup_StaysInside([Values] Guard guard, [Values(1, 27, 28)] int count, [Range(1, 8)] int tokens)
     {
-        using var codes = new GuardedMemory((long)blocks * groups * KernelSet.LookupRows, guard);
-        using var tables = new GuardedMemory((long)groups * KernelSet.TableBytes, guard);
-        using var sums = new GuardedMemory((long)blocks * KernelSet.LookupRows * sizeof(int), guard);
+        using var words = new GuardedMemory((long)count * KernelSet.LookupRows * sizeof(ushort), guard);
+        using var tables = new GuardedMemory((long)count * KernelSet.TablesPerWord * tokens * KernelSet.TableEntries * sizeof(short), guard);
+        using var starts = new GuardedMemory(tokens * sizeof(short), guard);
+        using var sums = new GuardedMemory((long)tokens * KernelSet.LookupRows * sizeof(int), guard);
         using var expected = new GuardedMemory(sums.Length, guard);
-        new Random(groups).NextBytes(codes.Span);
-        KernelSet.Portable.Lookup(codes.Pointer, blocks, tables.Pointer, groups, (int*)expected.Pointer);
-        Paths.Get(path).Lookup(codes.Pointer, blocks, tables.Pointer, groups, (int*)sums.Pointer);
+        new Random(count).NextBytes(words.Span);
+        foreach (ref var entry in MemoryMarshal.Cast<byte, short>(tables.Span))
+        {
+            entry = (short)Random.Shared.Next(-381, 382);
+        }
+
+        var w = (ushort*)words.Pointer;
+        var t = (short*)tables.Pointer;
+        var s = (short*)starts.Pointer;
+        KernelSet.Portable.Lookup(w, count, t, s, tokens, w, (int*)expected.Pointer, KernelSet.LookupRows);
+        Paths.Get(path).Lookup(w, count, t, s, tokens, w, (int*)sums.Pointer, KernelSet.LookupRows);
         Assert.That(sums.Span.SequenceEqual(expected.Span));
+    }
+
+    [Test]
+    public void PackLookup_StaysInside([Values] Guard guard, [Values(QuantType.I2_S, QuantType.TQ2_0)] QuantType type, [Values(128, 256, 640, 768)] int columns)
+    {
+        if (type == QuantType.TQ2_0 && columns % 256 != 0)
+        {
+            return;
+        }
+
+        foreach (var rows in (int[])[1, 31, 64, 65])
+        {
+            var format = QuantFormat.Of(type);
+            var bytes = format.TensorBytes(rows, columns);
+            using var weights = new GuardedMemory(bytes, guard);
+            using var words = new GuardedMemory((long)KernelSet.LookupWords(columns) * KernelSet.LookupRows * sizeof(ushort), guard);
+            var w = new WeightMatrix("w", format, rows, columns, weights.Pointer, bytes, weights);
+            for (var first = 0; first < rows; first += KernelSet.LookupRows)
+            {
+                Assert.That(() => Paths.Get(path).PackLookup(w, first, (ushort*)words.Pointer), Throws.Nothing);
+            }
+        }
     }
 
     [Test]
