@@ -72,8 +72,11 @@ public sealed unsafe partial class TwoStageHead
             head._ops.Kernels.DecodeRow(head._w, m, row);
             var scale = head._ops.Kernels.PackInt8(row, head._w.Columns, codes, out var norms);
 
+            var left = head._ops.Kernels.PackNibbles(row, codes, scale, head._w.Columns, head.Nibbles(m));
+
             // A row with infinities or NaN has no bound: it always survives.
             var bounded = double.IsFinite(norms.Values) && double.IsFinite(norms.Residual);
+            head.FineResiduals[m] = bounded && scale > 1e-30f ? RoundUp((left * (1 + 2e-4)) + Math.ScaleB(norms.Residual, -30)) : float.PositiveInfinity;
             head.Scales[m] = bounded ? scale : 0;
             head.Residuals[m] = bounded ? RoundUp(norms.Residual) : float.PositiveInfinity;
             head.Norms[m] = bounded ? RoundUp(norms.Values) : 0;
@@ -175,9 +178,6 @@ public sealed unsafe partial class TwoStageHead
     /// <summary>Full products of the rows whose upper bound reaches the threshold.</summary>
     private sealed class RefineJob(TwoStageHead head) : TeamJob
     {
-        // Rows whose survivors are the bits of one number.
-        private const int Group = 64;
-
         private readonly float[] _thresholds = new float[MaxRows];
         private readonly TopRows[] _tops = new TopRows[MaxRows];
         private float* _x;
@@ -209,7 +209,7 @@ public sealed unsafe partial class TwoStageHead
                     var any = 0UL;
                     for (var t = 0; t < _tokens; t++)
                     {
-                        survivors[t] = Survivors(t, begin, Math.Min(Group, end - begin));
+                        survivors[t] = head.Survivors(_y, t, begin, Math.Min(Group, end - begin), _tops[t].Rows, _thresholds[t]);
                         any |= survivors[t];
                     }
 
@@ -221,39 +221,6 @@ public sealed unsafe partial class TwoStageHead
             }
 
             Interlocked.Add(ref _refined, refined);
-        }
-
-        // The rows that stay of some; the others are set to negative infinity.
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private ulong Survivors(int t, int first, int count)
-        {
-            var y = _y + ((long)t * head._w.Rows) + first;
-            var threshold = Vector256.Create(_thresholds[t]);
-            var last = Math.Clamp(_tops[t].Rows - first, 0, count);
-            var survivors = 0UL;
-            var i = 0;
-            for (; i <= last - 8; i += 8)
-            {
-                var bounds = Vector256.Load(y + i);
-                var below = Vector256.LessThan(bounds, threshold); // NaN stays
-                Vector256.ConditionalSelect(below, Vector256.Create(float.NegativeInfinity), bounds).Store(y + i);
-                survivors |= (ulong)(~below.ExtractMostSignificantBits() & 0xFF) << i;
-            }
-
-            for (; i < last; i++)
-            {
-                if (y[i] < threshold[0])
-                {
-                    y[i] = float.NegativeInfinity;
-                }
-                else
-                {
-                    survivors |= 1UL << i;
-                }
-            }
-
-            new Span<float>(y + last, count - last).Fill(float.NegativeInfinity);
-            return survivors;
         }
 
         // A row with the tokens that it survived for; it is in the caches behind the first.
@@ -268,10 +235,8 @@ public sealed unsafe partial class TwoStageHead
                 }
             }
 
-            ref var touched = ref head._touched[m * w.RowBytes / ChunkBytes];
-            if (touched == 0)
+            if (head.MarkTouched(m))
             {
-                touched = 1;
                 Interlocked.Increment(ref head._chunks);
             }
         }

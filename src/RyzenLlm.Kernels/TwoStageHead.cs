@@ -15,12 +15,14 @@ public readonly record struct TopRows(int Count, int Rows, float Margin = 0);
 
 /// <summary>
 /// An output head that reads half the bytes and still gives the exact largest logits: all rows are scored from an int8 copy with a proven
-/// error bound, then only the rows that can be among the largest are multiplied in full.
+/// error bound, then only the rows that can be among the largest are multiplied in full. Between the two, four more bits per weight of these rows,
+/// read where they are needed, rule out nine in ten.
 /// </summary>
 /// <remarks>
 /// <para>Row r is w = s q + d with int8 q, the activations are x = u p + e with int16 p. By Cauchy-Schwarz
 /// |w.x - s u (q.p)| &lt;= |d||x| + |s q||e|, plus the rounding of both computations; |d| and |w| are stored per row, rounded up.
-/// A row survives if its upper bound reaches the wanted largest lower bound, less the margin; it is then read once for all tokens.</para>
+/// A row survives if its upper bound reaches the wanted largest lower bound, less the margin. With nibbles c, w = s (q + (c - 7.5) / 16) + d', the same bounds
+/// hold for the survivors with |d'| for |d|, a sixteenth; who survives these is read in full, once for all tokens.</para>
 /// <para>The copy is made a share at a time: the first call multiplies in full, each of the next <see cref="PackSteps"/> copies one share
 /// before it starts, and rows not copied yet take part with their full product. So no call waits for the whole copy, and where the head is
 /// mapped from a file, the pages that the copy replaces are let go as it grows.</para>
@@ -42,28 +44,31 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     // Rows that a thread takes at once: some 10 µs for a token.
     private const int Piece = 4 * PanelRows;
 
-    // The system maps this many bytes around a touched one, so surviving rows are counted in such chunks.
+    // The system maps this many bytes around a touched one, so rows that are read are counted in such chunks.
     private const int ChunkBytes = 64 * 1024;
 
     private readonly WeightMatrix _w;
     private readonly Ops _ops;
     private readonly NativeBuffer<sbyte> _codes;
-    private readonly NativeBuffer<float> _bounds; // scales, then norms of residuals and of the rows, both rounded up
+    private readonly NativeBuffer<byte> _nibbles;
+    private readonly NativeBuffer<float> _bounds; // scales, then norms of residuals, of the rows and of what the nibbles miss, all rounded up
     private readonly NativeBuffer<short> _fixed;
     private readonly NativeBuffer<float> _lowest;
     private readonly WorkShares _shares;
     private readonly FullJob _full;
     private readonly PackJob _pack;
     private readonly ScoreJob _score;
+    private readonly NibbleJob _nibble;
     private readonly RefineJob _refine;
     private readonly byte[] _touched;
     private readonly int _columns; // even
+    private readonly int _nibbleBytes; // of a row
     private readonly int _rows;    // whole panels
     private readonly int _stride;  // between tokens: an odd number of cache lines, so that they do not crowd into a few sets of the first-level cache
     private int _packed = -1; // rows copied; -1 before the first call
     private int _chunks;      // touched chunks
 
-    /// <summary>Prepares the copy of a head: a byte per weight and 12 per row.</summary>
+    /// <summary>Prepares the copy of a head: a byte and a half per weight and 16 per row.</summary>
     /// <param name="w">Head of a format for which <see cref="Pays"/> holds; it stays in use for the surviving rows.</param>
     /// <param name="ops">Kernels and threads.</param>
     /// <exception cref="ArgumentException">The format has no use for a copy.</exception>
@@ -79,7 +84,9 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _rows = (w.Rows + PanelRows - 1) / PanelRows * PanelRows;
         _stride = (((w.Columns + 31) / 32) | 1) * 32;
         _codes = new((long)_rows * _columns, zeroed: false);
-        _bounds = new(3L * _rows);
+        _nibbleBytes = KernelSet.NibbleRowBytes(w.Columns);
+        _nibbles = new((long)w.Rows * _nibbleBytes, zeroed: false);
+        _bounds = new(4L * _rows);
         _fixed = new((long)MaxRows * _stride);
         _lowest = new((long)ops.Team.Workers * MaxRows * MaxTop);
         _touched = new byte[(w.Bytes / ChunkBytes) + 1];
@@ -87,17 +94,21 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _full = new(this);
         _pack = new(this);
         _score = new(this);
+        _nibble = new(this);
         _refine = new(this);
     }
 
     /// <summary>Memory of the copy.</summary>
-    public long Bytes => _codes.Length + (_bounds.Length * sizeof(float));
+    public long Bytes => _codes.Length + _nibbles.Length + (_bounds.Length * sizeof(float));
 
     /// <summary>Rows in the copy now.</summary>
     public int CopiedRows => Math.Max(_packed, 0);
 
     /// <summary>Rows that the last call that used the copy read in full, each once for all tokens.</summary>
     public long RefinedRows { get; private set; }
+
+    /// <summary>Stretches of the matrix that were read since pages were last let go.</summary>
+    public int TouchedStretches => _chunks;
 
     /// <summary>Whether reading an int8 copy saves bytes.</summary>
     public static bool Pays(QuantType type) => type is QuantType.F32 or QuantType.F16 or QuantType.BF16;
@@ -146,14 +157,34 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         MultiplyInTwo(x, tops, y);
     }
 
+    /// <summary>Counts a row that others read, where the matrix is the embedding too: its page is let go with those of surviving rows.</summary>
+    /// <param name="row">Row of the matrix.</param>
+    public void Touch(int row)
+    {
+        if (MarkTouched(row))
+        {
+            _chunks++;
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
         _codes.Dispose();
+        _nibbles.Dispose();
         _bounds.Dispose();
         _fixed.Dispose();
         _lowest.Dispose();
         _shares.Dispose();
+    }
+
+    // Whether nobody has read there since pages were last let go.
+    private bool MarkTouched(int row)
+    {
+        ref var touched = ref _touched[row * _w.RowBytes / ChunkBytes];
+        var first = touched == 0;
+        touched = 1;
+        return first;
     }
 
     // All logits from a row on, in slices whose pages are let go: a head that will be copied never fills memory as a whole.
@@ -184,7 +215,7 @@ public sealed unsafe partial class TwoStageHead : IDisposable
             _w.ReleasePages(_packed, end);
             _packed = end;
         }
-        else if (_w.IsMapped && (long)_chunks * ChunkBytes > _w.Bytes / 5)
+        else if (_w.IsMapped && (long)_chunks * ChunkBytes > _w.Bytes / 8)
         {
             _w.ReleasePages(0, _w.Rows);
             Array.Clear(_touched);
@@ -208,18 +239,25 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         _score.Set(activations, tops, y);
         _ops.Team.Run(_score);
         Span<float> thresholds = stackalloc float[tops.Length];
+        SetThresholds(tops, thresholds);
+        _nibble.Set(activations, tops, thresholds, y);
+        _ops.Team.Run(_nibble);
+        SetThresholds(tops, thresholds);
+        _refine.Set(x, tops, thresholds, y);
+        _ops.Team.Run(_refine);
+        RefinedRows = _refine.Refined;
+        _ops.WeightBytes += (_packed * (long)(_columns + (3 * sizeof(float)))) + (_nibble.Rows * (long)_nibbleBytes) + (_refine.Refined * _w.RowBytes);
+    }
+
+    // What an upper bound must reach: the wanted largest lower bound of a token, from what the workers kept, less the margin.
+    private void SetThresholds(ReadOnlySpan<TopRows> tops, Span<float> thresholds)
+    {
         for (var t = 0; t < tops.Length; t++)
         {
             thresholds[t] = Threshold(t, tops[t]);
         }
-
-        _refine.Set(x, tops, thresholds, y);
-        _ops.Team.Run(_refine);
-        RefinedRows = _refine.Refined;
-        _ops.WeightBytes += (_packed * (long)(_columns + (3 * sizeof(float)))) + (_refine.Refined * _w.RowBytes);
     }
 
-    /// <summary>What an upper bound must reach: the wanted largest lower bound of a token, from what the workers kept, less the margin.</summary>
     private float Threshold(int token, TopRows top)
     {
         var heap = stackalloc float[MaxTop];
@@ -262,16 +300,18 @@ public sealed unsafe partial class TwoStageHead : IDisposable
         }
 
         var errors = 0d;
+        var sum = 0L;
         for (var k = 0; k < _w.Columns; k++)
         {
             p[k] = (short)(unit == 0 ? 0 : Math.Round(x[k] / unit));
             var e = x[k] - (unit * p[k]);
             errors += e * e;
+            sum += p[k];
         }
 
         new Span<short>(p + _w.Columns, _stride - _w.Columns).Clear();
         var norm = Math.Sqrt(squares) * Up;
-        a = new Activations(unit, norm, (Math.Sqrt(errors) * Up) + (1e-12 * norm), _w.Columns);
+        a = new Activations(unit, norm, (Math.Sqrt(errors) * Up) + (1e-12 * norm), sum, _w.Columns);
         return true;
     }
 
@@ -287,9 +327,10 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     /// |d||x| + |s q|(|e| + Scored (|x| + |e|)) &lt;= |d|(|x| + E) + |w| E. One full product is a chain of at most K / 16 + 32 roundings on any path
     /// (portable: 16 chains). Sums of bounds are not negative: off by less than 2e-6 of themselves.
     /// </remarks>
-    private readonly struct Activations(double unit, double norm, double error, int columns)
+    private readonly struct Activations(double unit, double norm, double error, long sum, int columns)
     {
         public readonly float Unit = (float)unit;
+        public readonly long Sum = sum; // of p
         public readonly float Residual = RoundUp(norm + Error(norm, error, columns));
         public readonly float Row = RoundUp(Error(norm, error, columns) + (((columns / 16) + 32) * Math.ScaleB(1, -24) * norm));
 
@@ -304,4 +345,6 @@ public sealed unsafe partial class TwoStageHead : IDisposable
     private float* Residuals => _bounds.Pointer + _rows;
 
     private float* Norms => _bounds.Pointer + (2L * _rows);
+
+    private float* FineResiduals => _bounds.Pointer + (3L * _rows);
 }

@@ -50,16 +50,16 @@ public sealed unsafe class TwoStageHeadTests(string path)
                         }
                     }
 
-                    survivors += top == 1 ? actual.Count(v => !float.IsNegativeInfinity(v)) : 0;
+                    survivors += top == 1 && n == 9 ? actual.Count(v => !float.IsNegativeInfinity(v)) : 0;
                 }
             }
         }
 
-        // 15 tokens in all, the last 9 with the whole copy: unless all rows are alike, few of the 999 are left.
+        // Unless all rows are alike, few of the 999 are left of the 9 tokens that meet the whole copy.
         Assert.That(head.CopiedRows, Is.EqualTo(Count));
         if (kind is Rows.Gaussian && columns == 2560)
         {
-            Assert.That(survivors, Is.LessThan(15 * 100));
+            Assert.That(survivors, Is.InRange(9, 9 * 2)); // by the first bounds alone 124
         }
     }
 
@@ -126,9 +126,10 @@ public sealed unsafe class TwoStageHeadTests(string path)
         var bytes = ops.WeightBytes;
         Multiply(head, same.Pointer, Tokens, 5, Count, y.Pointer);
 
-        Assert.That(alone, Is.InRange(5, 100));
+        Assert.That(alone, Is.InRange(5, 15));
         Assert.That(head.RefinedRows, Is.EqualTo(alone));
-        Assert.That(ops.WeightBytes - bytes, Is.EqualTo((Count * (Columns + 12)) + (alone * w.RowBytes)));
+        var nibbles = ops.WeightBytes - bytes - (Count * (Columns + 12)) - (alone * w.RowBytes);
+        Assert.That(nibbles, Is.InRange(alone * Columns / 2, 100 * Columns / 2).And.Matches<long>(b => b % (Columns / 2) == 0));
     }
 
     [Test]
@@ -270,6 +271,52 @@ public sealed unsafe class TwoStageHeadTests(string path)
     }
 
     [Test]
+    public void PackNibbles_SixteenthsOfTheScale_AreWhatTheCodesMiss([Values(1, 31, 32, 33, 64, 2560)] int columns)
+    {
+        var kernels = Paths.Get(path);
+        using var row = Data.Uniform(columns, columns);
+        using var codes = new NativeBuffer<sbyte>(columns);
+        using var nibbles = new NativeBuffer<byte>(KernelSet.NibbleRowBytes(columns));
+        var scale = kernels.PackInt8(row.Pointer, columns, codes.Pointer, out var squares);
+
+        var left = kernels.PackNibbles(row.Pointer, codes.Pointer, scale, columns, nibbles.Pointer);
+
+        var expected = 0d;
+        for (var k = 0; k < columns; k++)
+        {
+            var value = scale * (codes.Span[k] + ((Nibble(nibbles.Pointer, k) - 7.5) / 16));
+            Assert.That(Math.Abs(row[k] - value), Is.LessThan(1.001 * scale / 32), $"column {k}");
+            expected += (row[k] - value) * (row[k] - value);
+        }
+
+        Assert.That(left, Is.EqualTo(expected).Within((1e-4 * expected) + (1e-9 * squares.Residual)));
+    }
+
+    [Test]
+    public void DotNibbles_IsExact([Values(1, 31, 32, 33, 96, 2560, 4096, 4100, 9000)] int columns, [Values] bool largest)
+    {
+        var kernels = Paths.Get(path);
+        var random = new Random(columns);
+        using var nibbles = new NativeBuffer<byte>(KernelSet.NibbleRowBytes(columns));
+        using var x = new NativeBuffer<short>((columns + 31) / 32 * 32);
+        foreach (ref var pair in nibbles.Span)
+        {
+            pair = (byte)(largest ? 255 : random.Next(256));
+        }
+
+        var expected = 0L;
+        for (var k = 0; k < columns; k++)
+        {
+            x.Span[k] = (short)(largest ? 32767 : random.Next(-32767, 32768));
+            expected += Nibble(nibbles.Pointer, k) * x.Span[k];
+        }
+
+        Assert.That(kernels.DotNibbles(nibbles.Pointer, x.Pointer, columns), Is.EqualTo(expected));
+    }
+
+    private static int Nibble(byte* nibbles, int k) => nibbles[(k / 32 * 16) + (k % 16)] >> (k % 32 / 16 * 4) & 15;
+
+    [Test]
     public void TopHeap_KeepsTheLargest([Values(1, 2, 7, 40, 64)] int capacity)
     {
         var heap = stackalloc float[64];
@@ -298,7 +345,7 @@ public sealed unsafe class TwoStageHeadTests(string path)
         Assert.That(() => head.Multiply(x.Pointer, [new(1, 6)], y.Pointer), Throws.InstanceOf<ArgumentOutOfRangeException>());
         Assert.That(() => head.Multiply(x.Pointer, [new(1, 5, -1)], y.Pointer), Throws.InstanceOf<ArgumentOutOfRangeException>());
         Assert.That(() => head.Multiply(x.Pointer, [new(1, 5, float.NaN)], y.Pointer), Throws.InstanceOf<ArgumentOutOfRangeException>());
-        Assert.That(head.Bytes, Is.EqualTo((32 * 64) + (32 * 12)));
+        Assert.That(head.Bytes, Is.EqualTo((32 * (64 + 16)) + (5 * 32)));
     }
 
     private const int Panel = KernelSet.ScoreRows;

@@ -80,13 +80,14 @@ public sealed partial class Scheduler
     }
 
     // Half of the room where prompts wait too; the first in line changes from step to step.
-    private int AddEmbeddings(Batch batch, int room)
+    private void AddEmbeddings(Batch batch)
     {
         if (_runs.Count == 0)
         {
-            return 0;
+            return;
         }
 
+        var room = _budget.Rows(position: 0);
         var left = NextToRead() is null ? room : room / 2;
         room = left;
         for (var i = 0; i < _runs.Count; i++)
@@ -107,7 +108,7 @@ public sealed partial class Scheduler
             _runs.RemoveAt(0);
         }
 
-        return room - left;
+        _budget.Add(room - left, position: 0);
     }
 
     private void AdvanceRuns(Batch batch)

@@ -304,8 +304,9 @@ public sealed partial class Scheduler : IDisposable
         var usual = decodeRows > 0 ? _experience.Costs.Pass(decodeRows) : 0;
         if (decodeRows == 0 || usual > 0)
         {
-            var room = _budget.Rows(decodeRows, usual);
-            AddPrompts(batch, room - AddEmbeddings(batch, room)); // else a first step without prompts shows what is usual
+            _budget.Begin(decodeRows, usual);
+            AddEmbeddings(batch);
+            AddPrompts(batch); // else a first step without prompts shows what is usual
         }
 
         var promptRows = batch.Count - decodeRows;
@@ -331,7 +332,7 @@ public sealed partial class Scheduler : IDisposable
 
         if (promptRows > 0)
         {
-            _budget.Record(promptRows, batch.Seconds, usual);
+            _budget.Record(batch.Seconds, usual);
         }
         else if (decodeRows > 0)
         {
@@ -365,12 +366,19 @@ public sealed partial class Scheduler : IDisposable
         return batch.Count;
     }
 
-    private void AddPrompts(Batch batch, int budget)
+    private void AddPrompts(Batch batch)
     {
-        while (budget > 0 && NextToRead() is { } sequence)
+        while (NextToRead() is { } sequence)
         {
-            Add(batch, sequence, new(1, batch.Count, Math.Min(budget, sequence.Generator.PendingTokens)));
-            budget -= sequence.Rows;
+            var position = sequence.Generator.Session.Position;
+            var room = _budget.Rows(position);
+            if (room == 0)
+            {
+                return;
+            }
+
+            Add(batch, sequence, new(1, batch.Count, Math.Min(room, sequence.Generator.PendingTokens)));
+            _budget.Add(sequence.Rows, position);
             _waiting.Charge(sequence.Tenant, sequence.Ticket.Request.Priority, sequence.Rows);
         }
     }

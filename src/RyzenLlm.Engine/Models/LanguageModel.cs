@@ -74,6 +74,7 @@ public abstract unsafe class LanguageModel : IDisposable
     private readonly TensorFile _file;
     private readonly HeadProduct _headProduct;
     private TwoStageHead? _head;
+    private WeightMatrix? _headMatrix; // the embedding too, where the file has no other
     private int _openSessions;
     private bool _disposed;
 
@@ -101,6 +102,9 @@ public abstract unsafe class LanguageModel : IDisposable
 
     /// <summary>Kernels and threads it runs on.</summary>
     public Ops Ops { get; }
+
+    /// <summary>The two-stage output head, once it was used.</summary>
+    internal TwoStageHead? Head => _head;
 
     /// <summary>Bytes of its file.</summary>
     internal long FileBytes => _file.Length;
@@ -185,6 +189,10 @@ public abstract unsafe class LanguageModel : IDisposable
         _embeddings = x;
         Ops.ForEach(batch.Count, _embedRow);
         _embedded = null;
+        for (var t = 0; t < batch.Count && _head is not null && embedding == _headMatrix; t++)
+        {
+            _head.Touch(batch.Rows[t].Token);
+        }
     }
 
     private void EmbedRow(int t)
@@ -231,7 +239,11 @@ public abstract unsafe class LanguageModel : IDisposable
             return;
         }
 
-        _head ??= new TwoStageHead(output, Ops);
+        if (_head is null)
+        {
+            (_head, _headMatrix) = (new(output, Ops), output);
+        }
+
         _head.Multiply(y, batch.Tops, batch.LogitsRow(0));
     }
 

@@ -87,6 +87,9 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>The rows of the present batch in stretches of one sequence, which kernels take together: first row and number of rows.</summary>
     public List<(int First, int Count)> RowRanges { get; } = [];
 
+    /// <summary>Pages in reserve.</summary>
+    public int Reserve => _free.Count;
+
     private int Layers => Info.BlockCount;
 
     private long HeadBytes => (long)KvView.BlockPositions * VectorBytes;
@@ -120,6 +123,12 @@ internal sealed unsafe class KvCache : IDisposable
         for (var i = 0; i < batch.Sessions.Count; i++)
         {
             ((KvSession)batch.Sessions[i]).Prepare();
+        }
+
+        // Fresh memory is slow at first touch, and sequences that began together need their next pages together: one page a step is made beforehand.
+        if (_free.Count < Math.Min(MostFree, batch.Sessions.Count))
+        {
+            _free.Push(new KvBlock(BlockBytes));
         }
 
         if (_views.Length < batch.Count)

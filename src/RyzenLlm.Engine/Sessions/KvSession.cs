@@ -25,6 +25,9 @@ public sealed unsafe class KvSession : Session
     internal KvSession(LanguageModel model, KvCache cache)
         : base(model) => _cache = cache;
 
+    /// <summary>Pages that the cache has in reserve.</summary>
+    internal int Reserve => _cache.Reserve;
+
     /// <summary>Addresses of the pages.</summary>
     internal byte** Blocks => (byte**)_table.Pointer;
 

@@ -56,6 +56,77 @@ internal unsafe partial class Avx2Kernels
         return scale;
     }
 
+    internal override double PackNibbles(float* row, sbyte* codes, float scale, int columns, byte* nibbles)
+    {
+        var whole = columns & ~31;
+        var squares = PackWholeNibbles(row, codes, scale, whole, nibbles);
+        return whole == columns ? squares : squares + base.PackNibbles(row + whole, codes + whole, scale, columns - whole, nibbles + (whole / 2));
+    }
+
+    internal override long DotNibbles(byte* nibbles, short* x, int columns)
+    {
+        const int Stretch = 4096; // 4096 * 15 * 32767 < 2^31
+        var sum = 0L;
+        for (var first = 0; first < columns; first += Stretch)
+        {
+            sum += DotBlocks(nibbles + (first / 2), x + first, (Math.Min(Stretch, columns - first) + 31) / 32);
+        }
+
+        return sum;
+    }
+
+    [MethodImpl(Hot)]
+    private static int DotBlocks(byte* nibbles, short* x, int blocks)
+    {
+        var (low, high) = (Vector256<int>.Zero, Vector256<int>.Zero);
+        for (var b = 0; b < blocks; b++, nibbles += 16, x += 32)
+        {
+            var pair = Vector128.Load(nibbles);
+            var first = Avx2.ConvertToVector256Int16(pair & Vector128.Create((byte)15));
+            var second = Avx2.ConvertToVector256Int16((pair.AsUInt16() >> 4).AsByte() & Vector128.Create((byte)15));
+            low += Avx2.MultiplyAddAdjacent(first, Vector256.Load(x));
+            high += Avx2.MultiplyAddAdjacent(second, Vector256.Load(x + 16));
+        }
+
+        return Vector256.Sum(low) + Vector256.Sum(high);
+    }
+
+    [MethodImpl(Hot)]
+    private static double PackWholeNibbles(float* row, sbyte* codes, float scale, int columns, byte* nibbles)
+    {
+        var s = Vector256.Create(scale);
+        var inverse = Vector256.Create(scale == 0 ? 0 : 16 / scale);
+        Vector256<double> squares = default;
+        for (var k = 0; k < columns; k += 32, nibbles += 16)
+        {
+            var block = Vector256<float>.Zero;
+            var low = Halves(row + k, codes + k, s, inverse, ref block);
+            var high = Halves(row + k + 16, codes + k + 16, s, inverse, ref block);
+            (low | (high.AsUInt16() << 4).AsByte()).Store(nibbles);
+            squares += Avx.ConvertToVector256Double(block.GetLower() + block.GetUpper());
+        }
+
+        return Vector256.Sum(squares);
+
+        [MethodImpl(Inline)]
+        static Vector128<byte> Halves(float* w, sbyte* q, Vector256<float> s, Vector256<float> inverse, ref Vector256<float> squares)
+        {
+            var (a, b) = (Nibbles(w, q, s, inverse, ref squares), Nibbles(w + 8, q + 8, s, inverse, ref squares));
+            return Sse2.PackUnsignedSaturate(Sse2.PackSignedSaturate(a.GetLower(), a.GetUpper()), Sse2.PackSignedSaturate(b.GetLower(), b.GetUpper()));
+        }
+
+        [MethodImpl(Inline)]
+        static Vector256<int> Nibbles(float* w, sbyte* q, Vector256<float> s, Vector256<float> inverse, ref Vector256<float> squares)
+        {
+            var missed = Fma.MultiplyAddNegated(s, Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(q)), Vector256.Load(w));
+            var c = Avx.ConvertToVector256Int32WithTruncation((missed * inverse) + Vector256.Create(8f));
+            c = Vector256.Min(Vector256.Max(c, Vector256<int>.Zero), Vector256.Create(15));
+            var left = Fma.MultiplyAddNegated(s * 0.0625f, Avx.ConvertToVector256Single(c) - Vector256.Create(7.5f), missed);
+            squares += left * left;
+            return c;
+        }
+    }
+
     [MethodImpl(Hot)]
     private static float LargestMagnitude(float* x, int n)
     {

@@ -44,6 +44,48 @@ public unsafe partial class KernelSet
         }
     }
 
+    /// <summary>Bytes of a row of nibbles: 32 columns in 16 bytes, column k in the low half of byte k, column k + 16 in the high half.</summary>
+    internal static int NibbleRowBytes(int columns) => (columns + 31) / 32 * 16;
+
+    /// <summary>Nibbles c that go on where the codes of a row end: w = s (q + (c - 7.5) / 16) + d'; any rounding will do, what it misses is in d'.</summary>
+    /// <param name="row">Finite values.</param>
+    /// <param name="codes">Codes q.</param>
+    /// <param name="scale">Their scale s.</param>
+    /// <param name="columns">Length.</param>
+    /// <param name="nibbles">Receives <see cref="NibbleRowBytes"/> bytes.</param>
+    /// <returns>|d'|², up to a ten-thousandth of it and (2^-22 |d|)², d = w - s q.</returns>
+    internal virtual double PackNibbles(float* row, sbyte* codes, float scale, int columns, byte* nibbles)
+    {
+        new Span<byte>(nibbles, NibbleRowBytes(columns)).Clear();
+        var inverse = scale == 0 ? 0 : 16 / (double)scale;
+        var squares = 0d;
+        for (var k = 0; k < columns; k++)
+        {
+            var missed = row[k] - ((double)scale * codes[k]);
+            var c = (int)Math.Clamp((missed * inverse) + 8, 0, 15);
+            var left = missed - (scale * (c - 7.5) / 16);
+            squares += left * left;
+            nibbles[(k / 32 * 16) + (k % 16)] |= (byte)(c << (k % 32 / 16 * 4));
+        }
+
+        return squares;
+    }
+
+    /// <summary>Sum over k of c[k] x[k].</summary>
+    /// <param name="nibbles">As <see cref="PackNibbles"/> writes them.</param>
+    /// <param name="x">From -32767 to 32767, with zeros up to a multiple of 32.</param>
+    /// <param name="columns">Length.</param>
+    internal virtual long DotNibbles(byte* nibbles, short* x, int columns)
+    {
+        var sum = 0L;
+        for (var k = 0; k < columns; k++)
+        {
+            sum += (nibbles[(k / 32 * 16) + (k % 16)] >> (k % 32 / 16 * 4) & 15) * x[k];
+        }
+
+        return sum;
+    }
+
     /// <summary>32 rows of codes as a panel.</summary>
     /// <param name="codes">Row r at codes + r columns.</param>
     /// <param name="columns">Length of a row, even.</param>

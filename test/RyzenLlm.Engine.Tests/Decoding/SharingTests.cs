@@ -102,29 +102,90 @@ public sealed class SharingTests
         // A world in which rows of a prompt become dearer as it grows, and steps are interrupted now and then.
         var random = new Random(4);
         var (costs, budget) = (new StepCosts(), new StepBudget(256));
-        const double plain = 0.022;
         for (var i = 0; i < 50; i++)
         {
-            costs.Record(4, plain * (0.95 + (0.1 * random.NextDouble())));
+            costs.Record(4, Plain * (0.95 + (0.1 * random.NextDouble())));
         }
 
         var (position, steps, late) = (0, 0, 0);
         while (position < 4000)
         {
             var usual = costs.Pass(4);
-            var rows = budget.Rows(4, usual);
-            var seconds = plain + (rows * (0.004 + (0.000001 * position)));
+            budget.Begin(4, usual);
+            var rows = budget.Rows(position);
+            budget.Add(rows, position);
+            var seconds = Plain + Seconds(rows, position, 1);
+            Assert.That(seconds, Is.LessThan(4 * Plain));
             seconds *= random.Next(20) == 0 ? 1.5 : 1;
-            late += seconds > 4 * plain * 1.5 ? 1 : 0;
-            Assert.That(random.Next(20) == 0 ? 0 : plain + (rows * (0.004 + (0.000001 * position))), Is.LessThan(4 * plain));
-            budget.Record(rows, seconds, usual);
+            late += seconds > 4 * Plain * 1.5 ? 1 : 0;
+            budget.Record(seconds, usual);
             (position, steps) = (position + rows, steps + 1);
         }
 
         Assert.That(late, Is.Zero);
-        Assert.That(steps, Is.LessThan(700), "what is allowed is used");
-        Assert.That(new StepBudget(256).Rows(0, 0), Is.LessThan(256));
-        Assert.That(budget.Rows(0, 0) * budget.Row, Is.LessThanOrEqualTo(StepBudget.LongestSeconds + budget.Row), "others can join soon");
+        Assert.That(steps, Is.LessThan(800), "what is allowed is used");
+        budget.Begin(0, 0);
+        Assert.That(budget.Rows(0) * budget.Row(0), Is.LessThanOrEqualTo(StepBudget.LongestSeconds + budget.Row(0)), "others can join soon");
+        Assert.That(budget.Rows(4000), Is.LessThan(0.7 * budget.Rows(0)), "rows far from the beginning are dearer");
+        var first = new StepBudget(256);
+        first.Begin(0, 0);
+        Assert.That(first.Rows(0), Is.LessThan(256), "nothing is known yet");
+    }
+
+    [Test]
+    public void APromptThatBeginsFarFromTheBeginning_IsNotTakenForAShortOne([Values(0, 1, 2)] double growth)
+    {
+        // Only short prompts so far; now one goes on from a kept state, and another short one comes beside it.
+        var budget = new StepBudget(256);
+        for (var i = 0; i < 30; i++)
+        {
+            Read(budget, [(10 * (i % 3), 20)], growth);
+        }
+
+        for (var i = 0; i < 30; i++)
+        {
+            var seconds = Read(budget, [(3500 + (8 * i), 250), (0, 20)], growth);
+            Assert.That(seconds, Is.LessThan(4 * Plain), $"step {i}");
+        }
+
+        Assert.That(Read(budget, [(3740, 250)], growth), Is.GreaterThan(2.2 * Plain), "what is allowed is used");
+        Assert.That(Read(budget, [(0, 250)], growth), Is.InRange(2.2 * Plain, 3.4 * Plain));
+    }
+
+    [Test]
+    public void StepsOfFewRows_TellThatRowsAreCheaperThanThought()
+    {
+        // What is expected so far from the beginning allows three rows, and there are never more to measure.
+        var budget = new StepBudget(256);
+        Read(budget, [(0, 8)], 0);
+        var first = Read(budget, [(3800, 250)], 0);
+        for (var i = 0; i < 40; i++)
+        {
+            Read(budget, [(3800 + i, 250)], 0);
+        }
+
+        Assert.That(first, Is.LessThan(Plain + Seconds(4, 3800, 0)));
+        Assert.That(Read(budget, [(3850, 250)], 0), Is.GreaterThan(2.4 * Plain));
+    }
+
+    private const double Plain = 0.022;
+
+    // Rows that become dearer by their growth over 4,000 positions.
+    private static double Seconds(int rows, int position, double growth) => rows * 0.004 * (1 + (growth * position / 4000));
+
+    private static double Read(StepBudget budget, (int Position, int Rows)[] prompts, double growth)
+    {
+        budget.Begin(4, Plain);
+        var seconds = Plain;
+        foreach (var (position, pending) in prompts)
+        {
+            var rows = Math.Min(pending, budget.Rows(position));
+            budget.Add(rows, position);
+            seconds += Seconds(rows, position, growth);
+        }
+
+        budget.Record(seconds, Plain);
+        return seconds;
     }
 
     [Test]

@@ -158,6 +158,36 @@ public sealed unsafe class TwoStageSamplingTests
         }
     }
 
+    [Test]
+    public void RowsOfATiedEmbedding_AreLetGoWithThoseOfTheHead()
+    {
+        using var model = ModelLoader.Load(Golden.Open("tales-bitnet").ModelPath, new() { Threads = 1, Head = HeadProduct.TwoStage });
+        using var session = model.CreateSession();
+        using var batch = new Batch();
+        for (var i = 0; i < TwoStageHead.PackSteps + 3; i++)
+        {
+            Read(logits: true, 1);
+        }
+
+        var before = model.Head!.TouchedStretches;
+        Read(logits: false, [.. Enumerable.Range(0, 32).Select(i => 128 * i)]); // one in each 64 KB
+        Assert.That(before, Is.LessThan(16));
+        Assert.That(model.Head.TouchedStretches, Is.EqualTo(32));
+        Read(logits: true, 1);
+        Assert.That(model.Head.TouchedStretches, Is.LessThan(16));
+
+        void Read(bool logits, params int[] tokens)
+        {
+            foreach (var token in tokens)
+            {
+                batch.Add(session, token, logits: logits, top: new(1, model.Info.VocabularySize));
+            }
+
+            model.Forward(batch);
+            batch.Clear();
+        }
+    }
+
     private static WeightMatrix Head()
     {
         var random = new Random(7);

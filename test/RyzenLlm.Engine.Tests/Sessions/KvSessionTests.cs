@@ -51,6 +51,33 @@ public unsafe class KvSessionTests
     }
 
     [Test]
+    public void PagesThatManyNeedAtOnce_WereMadeBeforehandOneAStep()
+    {
+        using var model = Golden.Open("bitnet-b158-i2_s").Load();
+        var sessions = Enumerable.Range(0, 3).Select(_ => (KvSession)model.CreateSession()).ToArray();
+        using var batch = new Batch();
+        List<int> reserves = [];
+        for (var step = 0; step < 66; step++)
+        {
+            foreach (var session in sessions)
+            {
+                batch.Add(session, step);
+            }
+
+            model.Forward(batch);
+            batch.Clear();
+            reserves.Add(sessions[0].Reserve);
+        }
+
+        Assert.That(reserves[..5], Is.EqualTo((int[])[1, 2, 3, 3, 3]));
+        Assert.That(reserves[63..], Is.EqualTo((int[])[3, 1, 2]), "all went into their second page at once");
+        foreach (var session in sessions)
+        {
+            session.Dispose();
+        }
+    }
+
+    [Test]
     public void ASavedCacheOfAnotherTypeIsRefused()
     {
         var golden = Golden.Open("bitnet-b158-i2_s");
