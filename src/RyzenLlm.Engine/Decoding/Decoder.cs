@@ -74,7 +74,7 @@ public sealed class Decoder
         PromptTokens = promptTokens < 0 ? prompt.Length : promptTokens;
         _sampler = sampler;
         _endTokens = endTokens;
-        _maxTokens = info.IsRecurrent ? maxTokens : Math.Min(maxTokens, info.ContextLength - PromptTokens);
+        _maxTokens = Math.Min(maxTokens, info.LongestSequence - PromptTokens);
         _tokens = new(prompt.Length + Math.Min(_maxTokens, ReservedTokens));
         _tokens.AddRange(prompt);
         _constraint = constraint;
@@ -127,10 +127,10 @@ public sealed class Decoder
             throw new ArgumentException("The prompt has no tokens: give at least one word.");
         }
 
-        if (!info.IsRecurrent && tokens >= info.ContextLength)
+        if (tokens >= info.LongestSequence)
         {
             throw new ArgumentException(
-                $"The prompt has {tokens} tokens but the context of {info.Name} holds {info.ContextLength}, the answer included: shorten the prompt.");
+                $"The prompt has {tokens} tokens but the context of {info.Name} holds {info.LongestSequence}, the answer included: shorten the prompt.");
         }
     }
 
@@ -221,14 +221,7 @@ public sealed class Decoder
     private TopRows Top => _constraint is null ? _sampler.Top(_tokens.Count + (_speculator is null ? 0 : DraftTree.Capacity), _speculator?.ObservedLogits ?? 0) : default;
 
     // Guesses deeper than what may still be generated, or than the context holds, are of no use.
-    private int GuessDepth
-    {
-        get
-        {
-            var info = Session.Model.Info;
-            return info.IsRecurrent ? Remaining - 1 : Math.Min(Remaining - 1, info.ContextLength - _tokens.Count);
-        }
-    }
+    private int GuessDepth => Math.Min(Remaining - 1, Session.Model.Info.LongestSequence - _tokens.Count);
 
     private void Take(Batch batch, int token)
     {

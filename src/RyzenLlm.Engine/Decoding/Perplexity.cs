@@ -17,8 +17,8 @@ public sealed record PerplexityReport(
     string Model, int Tokens, long Bytes, double NatsPerToken, double Perplexity, double BitsPerByte, int Window, int Stride, double Seconds);
 
 /// <summary>
-/// Judges every token of a text exactly once. A recurrent model reads the whole text with one state. A transformer reads windows as long as its
-/// context; each overlaps the one before, so that every token but the first ones is judged with at least (window - stride) tokens before it. The
+/// Judges every token of a text exactly once. A recurrent model, and a transformer that goes on beyond its context, reads the whole text with one state. Other transformers read
+/// windows as long as their context; each overlaps the one before, so that every token but the first ones is judged with at least (window - stride) tokens before it. The
 /// first token of all, where no BOS precedes it, is charged as one of equally likely tokens. So bits per byte covers all bytes.
 /// </summary>
 public static class Perplexity
@@ -46,14 +46,14 @@ public static class Perplexity
         }
 
         int[] prefix = tokenizer.AddBos && tokenizer.BosId is { } bos ? [bos] : [];
-        if (!model.Info.IsRecurrent && window > model.Info.ContextLength)
+        if (!model.Info.IsUnbounded && window > model.Info.ContextLength)
         {
             throw new ArgumentException($"--window is {window} but the context of {name} is {model.Info.ContextLength} tokens.");
         }
 
-        window = model.Info.IsRecurrent ? ids.Length : Math.Min(ids.Length, (window == 0 ? model.Info.ContextLength : window) - prefix.Length);
+        window = model.Info.IsUnbounded ? ids.Length : Math.Min(ids.Length, (window == 0 ? model.Info.ContextLength : window) - prefix.Length);
         stride = stride == 0 ? Math.Max(1, window / 2) : stride;
-        if (!model.Info.IsRecurrent && stride > window)
+        if (!model.Info.IsUnbounded && stride > window)
         {
             throw new ArgumentException($"--stride is {stride} but the window of {name} is {window} tokens.");
         }

@@ -3,6 +3,7 @@ using RyzenLlm.Engine.Files;
 using RyzenLlm.Engine.Sessions;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Formats;
+using RyzenLlm.Kernels.Memory;
 
 namespace RyzenLlm.Engine.Models;
 
@@ -23,6 +24,7 @@ public sealed unsafe class BitNet : LanguageModel
     private readonly LookupCopies _copies;
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
+    private readonly NativeBuffer<float> _sinkAngles; // [2][hd / 2] cosine and sine of the last place that is in sight together with sinks
     private readonly List<TernaryProduct> _together = [];
     private QuantizedRows _quantized;
 
@@ -66,8 +68,10 @@ public sealed unsafe class BitNet : LanguageModel
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config, _copies));
         }
 
-        _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength);
-        _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.Options.KvType, () => ModelFingerprint.Of(file, $"kv {parts.Options.KvType}"));
+        _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength, Info.Window > 0);
+        _cache = new(Info, _config.HeadCount, _config.HeadCountKv, _config.HeadSize, parts.Options.KvType, variant => ModelFingerprint.Of(file, variant));
+        _sinkAngles = new(_config.HeadSize);
+        _rotary.Write(Math.Max(0, Info.Sinks + Info.Window - 1), _sinkAngles.Pointer, _sinkAngles.Pointer + _rotary.Pairs);
         _quantized = new(1, Math.Max(n, _config.FeedForwardLength));
         _angleRow = AngleRow;
         _attentionNormRow = t => NormRow(t, _block.AttnNorm);
@@ -128,6 +132,7 @@ public sealed unsafe class BitNet : LanguageModel
         _quantized.Dispose();
         _cache.Dispose();
         _workspace.Dispose();
+        _sinkAngles.Dispose();
         _copies.Dispose();
         _vectors.Dispose();
     }
@@ -215,9 +220,16 @@ public sealed unsafe class BitNet : LanguageModel
         var sin = _sin + ((long)t * (hd / 2));
         var k = _k + ((long)t * kvHeads * hd);
         var v = _v + ((long)t * kvHeads * hd);
-        Kernels.Rotate(_q + ((long)t * n), _config.HeadCount, hd, cos, sin);
-        Kernels.Rotate(k, kvHeads, hd, cos, sin);
+        var q = _q + ((long)t * n);
         var view = _cache.View(t, _index);
+        if (view.Sinks > 0)
+        {
+            new Span<float>(q, n).CopyTo(new Span<float>(view.SinkQueries, n));
+            Kernels.Rotate(view.SinkQueries, _config.HeadCount, hd, _sinkAngles.Pointer, _sinkAngles.Pointer + (hd / 2));
+        }
+
+        Kernels.Rotate(q, _config.HeadCount, hd, cos, sin);
+        Kernels.Rotate(k, kvHeads, hd, cos, sin);
         var slot = _cache.Slot(t);
         for (var g = 0; g < kvHeads; g++)
         {

@@ -22,6 +22,8 @@ namespace RyzenLlm.Engine.Models;
 /// <param name="ChatTemplate">Chat template as the file states it (<c>tokenizer.chat_template</c>), or null.</param>
 /// <param name="Pooling">How the file says that texts are embedded (<c>pooling_type</c>), or null.</param>
 /// <param name="ClosingToken">Token that closes a text to be embedded (EOS where <c>tokenizer.ggml.add_eos_token</c> is set), or null.</param>
+/// <param name="Window">Latest tokens that a token of a transformer sees, itself included, and <paramref name="Sinks"/>; 0: it sees all.</param>
+/// <param name="Sinks">First tokens of a sequence that stay in sight beside the window.</param>
 public sealed record ModelInfo(
     string Name,
     string Path,
@@ -34,7 +36,22 @@ public sealed record ModelInfo(
     bool IsRecurrent,
     string? ChatTemplate = null,
     Pooling? Pooling = null,
-    int? ClosingToken = null);
+    int? ClosingToken = null,
+    int Window = 0,
+    int Sinks = 0)
+{
+    // A bound for what is never reached, far from where sums of positions would overflow.
+    private const int Endless = 1 << 30;
+
+    /// <summary>Whether sequences go on beyond <see cref="ContextLength"/>: those of recurrent models, and those that are seen through a window.</summary>
+    public bool IsUnbounded => IsRecurrent || Window > 0;
+
+    /// <summary>Tokens that a sequence may have.</summary>
+    public int LongestSequence => IsUnbounded ? Endless : ContextLength;
+
+    /// <summary>Whether the state after that many tokens is as large as after more, and is saved in one piece.</summary>
+    internal bool HasFullState(int position) => IsRecurrent || (Window > 0 && position >= Window + Sinks);
+}
 
 /// <summary>What every architecture is built from besides its own weights.</summary>
 /// <param name="Info">Description read from the file.</param>

@@ -25,6 +25,15 @@ public sealed record LoadOptions
 
     /// <summary>Where ternary weights are read from; the results are the same.</summary>
     public TernaryLayout Ternary { get; init; } = TernaryLayout.Auto;
+
+    /// <summary>
+    /// Latest tokens that attention sees in sequences longer than that and the sinks, so that transformers go on beyond their context in constant memory
+    /// (Xiao et al. 2023, StreamingLLM); at most what the trained length leaves beside the sinks. 0: all tokens, until the context is full.
+    /// </summary>
+    public int Window { get; init; }
+
+    /// <summary>First tokens of a sequence that stay in sight beside the window: softmax puts there what it has no use for.</summary>
+    public int Sinks { get; init; } = 4;
 }
 
 /// <summary>Layouts of ternary weights.</summary>
@@ -88,6 +97,8 @@ public static class ModelLoader
     {
         options ??= new();
         ArgumentOutOfRangeException.ThrowIfNegative(options.Threads, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfNegative(options.Window, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfNegative(options.Sinks, nameof(options));
         var kernels = KernelSet.Select(options.Kernels);
         return Load(path, options, () => new(kernels, options.Threads == 0 ? Environment.ProcessorCount : options.Threads));
     }
@@ -154,6 +165,7 @@ public static class ModelLoader
             BlockCount = file.Size(file.Architecture + ".block_count"),
             VocabularySize = file.Dimension("token_embd.weight", 1),
         };
+        info = WithWindow(file, info, options);
         var tokenizer = VocabularyOf(file, info);
         return Keep(OpsFor(newOps, options), ops => create(file, new(info, tokenizer, file, ops, options)));
     });
@@ -170,6 +182,19 @@ public static class ModelLoader
                 : new Rwkv4(file, config ?? throw new ModelFormatException(path, null, null, "a config.json beside it", "none"), parts);
         });
     });
+
+    private static ModelInfo WithWindow(GgufFile file, ModelInfo info, LoadOptions options)
+    {
+        if (info.IsRecurrent || options.Window == 0)
+        {
+            return info;
+        }
+
+        var most = RotaryEmbedding.UnstretchedLength(file, info.ContextLength) - options.Sinks;
+        return most > 0
+            ? info with { Window = Math.Min(options.Window, most), Sinks = options.Sinks }
+            : throw new ArgumentException($"{options.Sinks} sinks leave no window within the {most + options.Sinks} tokens that {info.Name} was trained on: lower Engine:Sinks.");
+    }
 
     private static ITokenizer? VocabularyOf(GgufFile file, ModelInfo info)
     {

@@ -38,8 +38,9 @@ internal sealed class RotaryEmbedding
     /// <param name="file">Model file.</param>
     /// <param name="headSize">Size D of a head, even.</param>
     /// <param name="contextLength">Context of the file; the trained length where no other is given.</param>
+    /// <param name="windowed">Whether rows see no further than <see cref="UnstretchedLength"/>, so that nothing needs stretching.</param>
     /// <exception cref="ModelFormatException">A value is out of range, or the type of scaling is unknown.</exception>
-    public static RotaryEmbedding Read(GgufFile file, int headSize, int contextLength)
+    public static RotaryEmbedding Read(GgufFile file, int headSize, int contextLength, bool windowed = false)
     {
         var a = file.Architecture + ".rope.";
         double freqBase = file.Positive(a + "freq_base", 10000);
@@ -60,7 +61,7 @@ internal sealed class RotaryEmbedding
             case "ntk":
                 return new(headSize, freqBase, factor, trained, dynamic: false, 1, d => Math.Pow(Stretched(freqBase, factor, headSize), -2.0 * d / headSize));
             case "dynamic":
-                return new(headSize, freqBase, factor, trained, dynamic: true, 1, Plain);
+                return new(headSize, freqBase, factor, trained, dynamic: !windowed, 1, Plain);
             case "yarn":
                 var (fast, slow) = (file.Positive(a + "scaling.yarn_beta_fast", 32), file.Positive(a + "scaling.yarn_beta_slow", 1));
                 var extrapolation = file.TryGetFloat32(a + "scaling.yarn_ext_factor", out var mix) ? mix : 1;
@@ -79,6 +80,12 @@ internal sealed class RotaryEmbedding
         // The pair that turns so many times within the trained length.
         double PairOfTurns(double turns) => headSize * Math.Log(trained / (turns * 2 * Math.PI)) / (2 * Math.Log(freqBase));
     }
+
+    /// <summary>Positions that all turn by the same frequencies: the context, or with dynamic scaling the trained length.</summary>
+    public static int UnstretchedLength(GgufFile file, int contextLength) =>
+        file.TryGetString($"{file.Architecture}.rope.scaling.type", out var type) && type == "dynamic"
+            ? Math.Min(contextLength, file.Size($"{file.Architecture}.rope.scaling.original_context_length", contextLength))
+            : contextLength;
 
     /// <summary>An embedding of that base, without scaling.</summary>
     public static RotaryEmbedding Plain(int headSize, double freqBase) =>

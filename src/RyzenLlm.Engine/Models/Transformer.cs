@@ -28,6 +28,7 @@ public sealed unsafe class Transformer : LanguageModel
     private readonly LookupCopies _copies;
     private readonly KvCache _cache;
     private readonly Workspace _workspace = new();
+    private readonly NativeBuffer<float> _sinkAngles; // [2][hd / 2] cosine and sine of the last place that is in sight together with sinks
     private QuantizedRows _quantized;
     private NativeBuffer<int> _windows = new(0); // slots that a row sees in a local block, [rows][window]
 
@@ -73,9 +74,11 @@ public sealed unsafe class Transformer : LanguageModel
             _blocks.Add(new(file, _vectors, $"blk.{i}.", _config, _copies));
         }
 
-        _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength);
+        _rotary = RotaryEmbedding.Read(file, _config.HeadSize, Info.ContextLength, Info.Window > 0);
         _localRotary = _config.Window > 0 ? RotaryEmbedding.Plain(_config.HeadSize, _config.LocalFreqBase) : null;
-        _cache = new(_config.BlockCount, _config.HeadCountKv, _config.HeadSize, Info.ContextLength, parts.Options.KvType, () => ModelFingerprint.Of(file, $"kv {parts.Options.KvType}"));
+        _cache = new(Info, _config.HeadCount, _config.HeadCountKv, _config.HeadSize, parts.Options.KvType, variant => ModelFingerprint.Of(file, variant));
+        _sinkAngles = new(_config.HeadSize);
+        _rotary.Write(Math.Max(0, Info.Sinks + Info.Window - 1), _sinkAngles.Pointer, _sinkAngles.Pointer + _rotary.Pairs);
         _quantized = new(1, _config.Widest);
         _angleRow = AngleRow;
         _normRow = t => Kernels.RmsNorm(_x + ((long)t * n), _weight, _config.RmsEpsilon, n, _h + ((long)t * n));
@@ -132,6 +135,7 @@ public sealed unsafe class Transformer : LanguageModel
         _quantized.Dispose();
         _cache.Dispose();
         _workspace.Dispose();
+        _sinkAngles.Dispose();
         _windows.Dispose();
         _copies.Dispose();
         _vectors.Dispose();
@@ -231,9 +235,15 @@ public sealed unsafe class Transformer : LanguageModel
         var v = _v + ((long)t * kvHeads * hd);
         PrepareHeads(q, _config.HeadCount, _block.QNorm);
         PrepareHeads(k, kvHeads, _block.KNorm);
+        var view = View(t);
+        if (view.Sinks > 0)
+        {
+            new Span<float>(q, _config.QueryLength).CopyTo(new Span<float>(view.SinkQueries, _config.QueryLength));
+            Kernels.Rotate(view.SinkQueries, _config.HeadCount, hd, _sinkAngles.Pointer, _sinkAngles.Pointer + (hd / 2));
+        }
+
         Kernels.Rotate(q, _config.HeadCount, hd, cos, sin);
         Kernels.Rotate(k, kvHeads, hd, cos, sin);
-        var view = _cache.View(t, _index);
         var slot = _cache.Slot(t);
         for (var g = 0; g < kvHeads; g++)
         {
@@ -336,6 +346,7 @@ public sealed unsafe class Transformer : LanguageModel
         if (_config.IsLocal(_index) && view.Count > _config.Window)
         {
             view.Prefix = 0;
+            view.Sinks = 0;
             view.Tail = _windows.Pointer + ((long)t * _config.Window);
             view.TailCount = _config.Window;
         }

@@ -76,7 +76,7 @@ internal sealed record TransformerConfig(
             file.Epsilon($"{a}.attention.layer_norm_rms_epsilon"),
             1 / MathF.Sqrt(gemma && info.BlockCount == Gemma27Blocks ? (float)info.EmbeddingLength / heads : headSize),
             gemma ? MathF.Sqrt(info.EmbeddingLength) : 1,
-            gemma && file.TryGetInt32($"{a}.attention.sliding_window", out var window) && window > 0 ? window : 0,
+            gemma && file.TryGetInt32($"{a}.attention.sliding_window", out var window) && window > 0 ? Math.Min(window, info.Window > 0 ? info.Window : window) : 0,
             file.Positive($"{a}.rope.freq_base_swa", 10000),
             NormsHeads: a != "llama",
             NormsOutputs: gemma,

@@ -1,3 +1,4 @@
+using RyzenLlm.Engine.Models;
 using RyzenLlm.Kernels;
 using RyzenLlm.Kernels.Memory;
 
@@ -25,27 +26,45 @@ internal sealed unsafe class KvBlock(long bytes)
 /// What the sessions of one transformer have in common: the layout of cache pages, the pages in reserve, and the views of the present batch.
 /// A page holds, layer by layer, keys [kv head][position][head size] and then values likewise.
 /// </summary>
+/// <remarks>
+/// With a window (Xiao et al. 2023, StreamingLLM) a row past it sees the first tokens, the sinks, and the latest ones, at the positions they have among each other: those of the
+/// window are where they were, the sinks lie right before them. Rotated keys stay as they are, since scores depend on distances only: that to a key of the window is the one
+/// in the sequence, that to a sink is the one from the end of a full cache, for which the row has a second set of queries.
+/// </remarks>
 internal sealed unsafe class KvCache : IDisposable
 {
+    /// <summary>Positions by which a session with a window can always go back; more than any tree of guesses is deep.</summary>
+    public const int Reach = 128;
+
     /// <summary>Pages held in reserve; what falls free beyond goes back to the system.</summary>
     private const int MostFree = 16;
 
     private readonly Stack<KvBlock> _free = new(MostFree);
     private readonly Lazy<byte[]> _fingerprint;
+    private readonly int _queryLength;
     private KvView[] _views = new KvView[8];
     private NativeBuffer<int> _tails = new(64);
+    private NativeBuffer<int> _slots = new(0); // 0, 1, 2, ...: what rows of a chain have of a window follows each other
+    private NativeBuffer<float> _sinkQueries = new(0); // [rows][query heads][head size]
     private bool _disposed;
 
     /// <summary>A cache for a model of these sizes.</summary>
-    public KvCache(int layers, int kvHeads, int headSize, int contextLength, KvType type, Func<byte[]> fingerprint)
+    /// <param name="info">The model.</param>
+    /// <param name="heads">Query heads.</param>
+    /// <param name="kvHeads">Key/value heads.</param>
+    /// <param name="headSize">Elements per head.</param>
+    /// <param name="type">Element type.</param>
+    /// <param name="fingerprint">That of the model with such a variant.</param>
+    public KvCache(ModelInfo info, int heads, int kvHeads, int headSize, KvType type, Func<string, byte[]> fingerprint)
     {
-        (Layers, KvHeads, HeadSize, ContextLength, Type) = (layers, kvHeads, headSize, contextLength, type);
+        (Info, KvHeads, HeadSize, Type) = (info, kvHeads, headSize, type);
         VectorBytes = KvView.VectorBytes(type, headSize);
-        _fingerprint = new(fingerprint);
+        _queryLength = heads * headSize;
+        _fingerprint = new(() => fingerprint(info.Window > 0 ? $"kv {type}, window {info.Window}, sinks {info.Sinks}" : $"kv {type}"));
     }
 
-    /// <summary>Layers (blocks of the network).</summary>
-    public int Layers { get; }
+    /// <summary>The model.</summary>
+    public ModelInfo Info { get; }
 
     /// <summary>Key/value heads.</summary>
     public int KvHeads { get; }
@@ -53,13 +72,13 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>Elements per head.</summary>
     public int HeadSize { get; }
 
-    /// <summary>Positions a session may hold.</summary>
-    public int ContextLength { get; }
-
     /// <summary>Element type.</summary>
     public KvType Type { get; }
 
-    /// <summary>Identifies the model and the element type in saved sessions.</summary>
+    /// <summary>Pages that begin a session and stay, as sinks are in them.</summary>
+    public int SinkPages => PagesFor(Info.Sinks);
+
+    /// <summary>Identifies the model, the element type and the window in saved sessions.</summary>
     public byte[] Fingerprint => _fingerprint.Value;
 
     /// <summary>Largest number of positions that a row of the present batch sees.</summary>
@@ -71,6 +90,8 @@ internal sealed unsafe class KvCache : IDisposable
     /// <summary>Pages in reserve.</summary>
     public int Reserve => _free.Count;
 
+    private int Layers => Info.BlockCount;
+
     private long HeadBytes => (long)KvView.BlockPositions * VectorBytes;
 
     /// <summary>Bytes of one block.</summary>
@@ -80,6 +101,12 @@ internal sealed unsafe class KvCache : IDisposable
 
     /// <summary>Bytes of one head's key or value at one position.</summary>
     public int VectorBytes { get; }
+
+    /// <summary>Pages that so many positions fill.</summary>
+    public static int PagesFor(int positions) => (positions + KvView.BlockPositions - 1) / KvView.BlockPositions;
+
+    /// <summary>First position, besides those of sinks, that a row at this one sees.</summary>
+    public int FirstSeen(int position) => IsPastWindow(position) ? position - Info.Window + 1 : 0;
 
     /// <summary>What a row may attend to in a layer, itself last.</summary>
     public KvView View(int row, int layer)
@@ -108,6 +135,8 @@ internal sealed unsafe class KvCache : IDisposable
         {
             _views = new KvView[batch.Count * 2];
         }
+
+        PrepareWindows(batch);
 
         PlanTails(batch);
         PlanRanges(batch, mostRows);
@@ -176,6 +205,8 @@ internal sealed unsafe class KvCache : IDisposable
     {
         _disposed = true;
         _tails.Dispose();
+        _slots.Dispose();
+        _sinkQueries.Dispose();
         while (_free.TryPop(out var block))
         {
             block.Free();
@@ -184,12 +215,12 @@ internal sealed unsafe class KvCache : IDisposable
 
     private void PlanTails(Batch batch)
     {
-        // A tail is at most as long as the row is deep in its tree; the sum of depths bounds the buffer.
+        // A tail is at most as long as the row is deep in its tree, or a window; their sum bounds the buffer.
         long slots = 0;
         for (var t = 0; t < batch.Count; t++)
         {
             var row = batch.Rows[t];
-            slots += row.Session.IsBranched ? row.Position - row.Session.Position + 1 : 0;
+            slots += !row.Session.IsBranched ? 0 : IsPastWindow(row.Position) ? Info.Window : row.Position - row.Session.Position + 1;
         }
 
         if (_tails.Length < slots)
@@ -202,7 +233,7 @@ internal sealed unsafe class KvCache : IDisposable
         LongestView = 0;
         for (var t = 0; t < batch.Count; t++)
         {
-            next = PlanView(batch.Rows[t], t, next);
+            next = PlanView(batch, t, next);
             LongestView = Math.Max(LongestView, _views[t].Count);
         }
     }
@@ -220,8 +251,41 @@ internal sealed unsafe class KvCache : IDisposable
         }
     }
 
-    private int* PlanView(in BatchRow row, int t, int* tail)
+    private bool IsPastWindow(int position) => Info.HasFullState(position);
+
+    private void PrepareWindows(Batch batch)
     {
+        if (Info.Window == 0)
+        {
+            return;
+        }
+
+        var slots = 0;
+        for (var i = 0; i < batch.Sessions.Count; i++)
+        {
+            slots = Math.Max(slots, ((KvSession)batch.Sessions[i]).Slots);
+        }
+
+        if (_slots.Length < slots)
+        {
+            _slots.Dispose();
+            _slots = new(slots * 2L);
+            for (var i = 0; i < _slots.Length; i++)
+            {
+                _slots.Pointer[i] = i;
+            }
+        }
+
+        if (Info.Sinks > 0 && _sinkQueries.Length < (long)batch.Count * _queryLength)
+        {
+            _sinkQueries.Dispose();
+            _sinkQueries = new(2L * batch.Count * _queryLength);
+        }
+    }
+
+    private int* PlanView(Batch batch, int t, int* tail)
+    {
+        var row = batch.Rows[t];
         var session = (KvSession)row.Session;
         ref var view = ref _views[t];
         view = new KvView
@@ -234,6 +298,11 @@ internal sealed unsafe class KvCache : IDisposable
             HeadSize = HeadSize,
             Prefix = session.IsBranched ? session.Position : row.Position + 1,
         };
+        if (IsPastWindow(row.Position))
+        {
+            return PlanWindow(batch, t, ref view, tail);
+        }
+
         if (!session.IsBranched)
         {
             return tail;
@@ -249,5 +318,32 @@ internal sealed unsafe class KvCache : IDisposable
 
         tail[view.TailCount++] = session.Position + row.Ordinal;
         return tail + view.TailCount;
+    }
+
+    // The sinks, what the window holds of the sequence so far, and of a tree the row's path.
+    private int* PlanWindow(Batch batch, int t, ref KvView view, int* tail)
+    {
+        var row = batch.Rows[t];
+        var session = (KvSession)row.Session;
+        view.Prefix = Info.Sinks;
+        view.Sinks = Info.Sinks;
+        view.SinkQueries = _sinkQueries.Pointer + ((long)t * _queryLength);
+        view.TailCount = Info.Window;
+        if (!session.IsBranched)
+        {
+            view.Tail = _slots.Pointer + session.Slot(FirstSeen(row.Position));
+            return tail;
+        }
+
+        view.Tail = tail;
+        var head = session.Slot(session.Position);
+        var before = Info.Window;
+        for (var r = t; r >= 0 && before > 0; r = batch.Rows[r].Parent)
+        {
+            tail[--before] = head + batch.Rows[r].Ordinal;
+        }
+
+        new Span<int>(_slots.Pointer + head - before, before).CopyTo(new Span<int>(tail, before));
+        return tail + Info.Window;
     }
 }

@@ -40,7 +40,7 @@ public abstract class Session : IDisposable
     /// <summary>Rows of this session in the present batch.</summary>
     internal int QueuedRows => _rows;
 
-    /// <summary>Makes the current position a rewind target. Free for transformers; recurrent models keep a copy of their state.</summary>
+    /// <summary>Makes the current position a rewind target. Nothing to do for transformers; recurrent models keep a copy of their state.</summary>
     public abstract void Mark();
 
     /// <summary>Whether <see cref="Rewind"/> to that position would succeed.</summary>
@@ -49,7 +49,7 @@ public abstract class Session : IDisposable
     /// <summary>Goes back: afterwards the state equals, bit for bit, never having seen the later tokens.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The position lies ahead or is negative.</exception>
     /// <exception cref="InvalidOperationException">A recurrent model holds no mark at that position (the message lists those it holds),
-    /// or the session has rows in a batch that was not computed, or an unresolved tree.</exception>
+    /// what a transformer with a window would see from there is gone, or the session has rows in a batch that was not computed, or an unresolved tree.</exception>
     public void Rewind(int position)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(position);
@@ -96,7 +96,7 @@ public abstract class Session : IDisposable
     internal abstract long BytesAt(int tokens);
 
     /// <summary>A copy that stands at an earlier position and has no marks: the state alone.</summary>
-    /// <exception cref="InvalidOperationException">A recurrent session has no mark there.</exception>
+    /// <exception cref="InvalidOperationException">A recurrent session has no mark there, or one with a window has lost what would be in sight.</exception>
     internal abstract Session Snapshot(int position);
 
     /// <summary>Counts this session as an owner of its pages that is kept for later. Returns the bytes of those that no other such session owns.</summary>
@@ -111,8 +111,8 @@ public abstract class Session : IDisposable
     /// </summary>
     /// <param name="target">Where to.</param>
     /// <param name="identity">32 bytes that <see cref="LoadPart"/> must be given to read it again.</param>
-    /// <param name="from">Transformers: start of a page. Recurrent models: 0.</param>
-    /// <param name="to">At most <see cref="Position"/>. Recurrent models: exactly that.</param>
+    /// <param name="from">Transformers: start of a page, 0 past the window. Recurrent models: 0.</param>
+    /// <param name="to">A position that it can be rewound to. Recurrent models: the present one.</param>
     internal abstract void SavePart(Stream target, ReadOnlySpan<byte> identity, int from, int to);
 
     /// <summary>

@@ -63,7 +63,7 @@ internal sealed unsafe class SessionFile : IDisposable
 
         if (!header.AsSpan(8, SHA256.HashSizeInBytes).SequenceEqual(identity))
         {
-            throw new InvalidDataException("The saved session belongs to another model, or to this one with another type of key/value cache. Load that model.");
+            throw new InvalidDataException("The saved session belongs to another model, or to this one with another type of key/value cache or another window. Load that model.");
         }
 
         var from = BinaryPrimitives.ReadInt32LittleEndian(header.AsSpan(HeaderBytes - 8));

@@ -54,9 +54,16 @@ internal unsafe partial class Avx2Kernels
             ScoreShared(tile, views[0], begin, Math.Min(end, tiled), kvHead, scale);
             for (var r = 0; r < views.Length; r++)
             {
-                var from = Math.Max(begin, Math.Min(views[r].Prefix, tiled));
+                var from = Math.Max(begin, Math.Min(Shared(views[r]), tiled));
                 var count = Math.Min(views[r].Count, end) - begin;
                 var scores = tile.Scores + ((long)r * group * LdScores);
+                if (from < views[r].Sinks)
+                {
+                    var sinks = Math.Min(views[r].Sinks, end);
+                    ScoreRow(views[r], from, sinks, kvHead, views[r].SinkQueries + ((long)kvHead * heads), group, scale, scores + (from - begin), LdScores);
+                    from = sinks;
+                }
+
                 ScoreRow(views[r], from, begin + count, kvHead, tile.Queries + ((long)r * heads), group, scale, scores + (from - begin), LdScores);
                 for (var j = 0; j < group && count > 0; j++)
                 {
@@ -84,7 +91,10 @@ internal unsafe partial class Avx2Kernels
         }
     }
 
-    /// <summary>Finds for each four queries how many positions all of them see in their prefix. Returns the most; none for a single row, which would not repay unpacking.</summary>
+    /// <summary>Positions of a row that other rows see likewise: its prefix, but for sinks, which take queries of their own.</summary>
+    private static int Shared(in KvView view) => view.Sinks > 0 ? 0 : view.Prefix;
+
+    /// <summary>Finds for each four queries how many positions all of them share. Returns the most; none for a single row, which would not repay unpacking.</summary>
     private static int Limit(in AttentionTile tile, ReadOnlySpan<KvView> views, int group)
     {
         // Rows whose queries fill whole tiles of registers have a limit in common.
@@ -95,8 +105,8 @@ internal unsafe partial class Avx2Kernels
             var limit = views.Length == 1 ? 0 : int.MaxValue;
             foreach (ref readonly var view in views[first..Math.Min(first + rows, views.Length)])
             {
-                limit = Math.Min(limit, view.Prefix);
-                most = Math.Max(most, views.Length == 1 ? 0 : view.Prefix);
+                limit = Math.Min(limit, Shared(view));
+                most = Math.Max(most, views.Length == 1 ? 0 : Shared(view));
             }
 
             new Span<int>(tile.Limits, tile.Count / TileSide)[(first * group / TileSide)..].Fill(limit);

@@ -24,6 +24,10 @@ public enum KvType
 /// row of a drafted tree, itself last). Kernels group their reduction by logical position, so a tree row and the
 /// same tokens in a plain chain give the same bits.
 /// </remarks>
+/// <remarks>
+/// Where a sequence has outgrown its window, the first <see cref="Sinks"/> logical positions are those of the sequence, and the tail is what is left of the rest. Cached keys
+/// keep the rotation of their position in the sequence; the sinks' distance to the row is that within the cache, which is up to <see cref="SinkQueries"/>.
+/// </remarks>
 public unsafe struct KvView
 {
     /// <summary>Positions per cache block.</summary>
@@ -55,6 +59,12 @@ public unsafe struct KvView
 
     /// <summary>Number of entries in <see cref="Tail"/>.</summary>
     public int TailCount;
+
+    /// <summary>Number of leading positions, at most <see cref="Prefix"/>, whose scores take <see cref="SinkQueries"/> in place of the row's queries.</summary>
+    public int Sinks;
+
+    /// <summary>Queries of the row for its sinks, [all query heads][head size].</summary>
+    public float* SinkQueries;
 
     /// <summary>Visible positions in all.</summary>
     public readonly int Count => Prefix + TailCount;
@@ -102,7 +112,7 @@ public unsafe partial class KernelSet
             for (var j = 0; j < group; j++)
             {
                 var head = (r * ld) + ((long)j * views[r].HeadSize);
-                AttendHead(views[r], kvHead, q + head, scale, output + head);
+                AttendHead(views[r], kvHead, q + head, views[r].SinkQueries + ((((long)kvHead * group) + j) * views[r].HeadSize), scale, output + head);
             }
         }
     }
@@ -111,14 +121,14 @@ public unsafe partial class KernelSet
     /// <param name="group">Query heads per key/value head.</param>
     public static int AttentionRows(int group) => Math.Max(1, TileQueries / group);
 
-    private static void AttendHead(in KvView view, int kvHead, float* q, float scale, float* output)
+    private static void AttendHead(in KvView view, int kvHead, float* q, float* sinkQuery, float scale, float* output)
     {
         // Rounded up, so that a sequence that grows token by token rarely needs more.
         var scores = (float*)Scratch.Take(((long)view.Count + 1024) / 1024 * 1024 * sizeof(float));
         var max = float.NegativeInfinity;
         for (var p = 0; p < view.Count; p++)
         {
-            scores[p] = scale * DotCache(view.Key(view.Slot(p), kvHead), view.Type, q, view.HeadSize);
+            scores[p] = scale * DotCache(view.Key(view.Slot(p), kvHead), view.Type, p < view.Sinks ? sinkQuery : q, view.HeadSize);
             max = Math.Max(max, scores[p]);
         }
 

@@ -104,10 +104,10 @@ internal static class BenchVerb
         var load = Stopwatch.GetElapsedTime(started);
         var longest = plan.Positions?.Max() ?? plan.Prompt;
         var decoded = plan.Positions is null ? plan.Decode : plan.Decode * plan.Repetitions;
-        if (!model.Info.IsRecurrent && longest + decoded > model.Info.ContextLength)
+        if (longest + decoded > model.Info.LongestSequence)
         {
             throw new ArgumentException(
-                $"A prompt of {longest} and {decoded} decoded tokens together exceed the context of {entry.Name}, {model.Info.ContextLength} tokens: ask for fewer.");
+                $"A prompt of {longest} and {decoded} decoded tokens together exceed the context of {entry.Name}, {model.Info.LongestSequence} tokens: ask for fewer.");
         }
 
         using var run = new BenchRun(model, cancel);
@@ -118,7 +118,7 @@ internal static class BenchVerb
 
         var report = new BenchReport(
             entry.Name, options.Threads, plan.Prompt, plan.Decode, null, 0, Math.Round(load.TotalSeconds, 4), Math.Round(Stopwatch.GetElapsedTime(started).TotalSeconds, 4), 0);
-        run.Sequence(1, Math.Min(WarmUp, model.Info.IsRecurrent ? WarmUp : model.Info.ContextLength - 1));
+        run.Sequence(1, Math.Min(WarmUp, model.Info.LongestSequence - 1));
         return plan.Positions is null ? [MeasureSequence(report, run, plan)] : MeasurePositions(report, run, model, plan);
     }
 

@@ -13,7 +13,7 @@ internal static class PerplexityVerb
     {
         var verb = new Command("perplexity", "Measures how well a model predicts a text: nats per token and bits per byte.");
         var text = new Option<string>("--text") { Description = "UTF-8 text file.", HelpName = "FILE", Required = true };
-        var window = new Option<int>("--window") { Description = "Tokens that a transformer sees at once; its context if absent.", HelpName = "N" };
+        var window = new Option<int>("--window") { Description = "Tokens that a transformer sees at once; its context if absent. With Engine:Window it reads on instead.", HelpName = "N" };
         var stride = new Option<int>("--stride") { Description = "Tokens by which the window of a transformer moves; half of it if absent.", HelpName = "N" };
         var limit = new Option<int>("--limit") { Description = "Judge only the first N tokens.", HelpName = "N" };
         var common = new CommonOptions(verb).WithModel().WithJson("Print one JSON object.").WithThreads().WithKernels();

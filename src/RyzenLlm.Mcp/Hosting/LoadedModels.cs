@@ -61,6 +61,8 @@ public sealed class LoadedModels : IDisposable
         KvType = Enum.Parse<KvType>(engine.KvType, ignoreCase: true),
         Precision = Enum.Parse<Precision>(engine.Precision, ignoreCase: true),
         Ternary = Enum.Parse<TernaryLayout>(engine.TernaryLayout, ignoreCase: true),
+        Window = engine.Window,
+        Sinks = engine.Sinks,
     };
 
     /// <summary>How many requests a model serves under these settings.</summary>

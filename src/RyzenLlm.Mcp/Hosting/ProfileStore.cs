@@ -25,7 +25,7 @@ internal sealed class ProfileStore(AppSettings settings)
     /// <summary>What a profile depends on beside the file.</summary>
     public string Machine { get; } = string.Create(
         CultureInfo.InvariantCulture,
-        $"{MachineInfo.ProcessorName}; {KernelSet.Select(settings.Engine.Kernels).Name}; {(settings.Engine.Threads == 0 ? Environment.ProcessorCount : settings.Engine.Threads)} threads; {settings.Engine.KvType}; {settings.Engine.Precision}; {ProductInfo.Version}");
+        $"{MachineInfo.ProcessorName}; {KernelSet.Select(settings.Engine.Kernels).Name}; {(settings.Engine.Threads == 0 ? Environment.ProcessorCount : settings.Engine.Threads)} threads; {settings.Engine.KvType}; {settings.Engine.Precision}; window {settings.Engine.Window}+{settings.Engine.Sinks}; {ProductInfo.Version}");
 
     /// <summary>The profile of a model as it is now, or null. A damaged file is none.</summary>
     public ModelProfile? Find(ModelEntry entry)

@@ -73,6 +73,17 @@ public sealed record EngineSettings
     public string KvType { get; init; } = "f16";
 
     /// <summary>
+    /// Latest tokens that a transformer sees in longer texts, so that it goes on beyond its context in constant memory; more than it was trained on counts as that.
+    /// 0: it sees all and ends with its context. Recurrent models go on anyway.
+    /// </summary>
+    [Range(0, 10_000_000)]
+    public int Window { get; init; }
+
+    /// <summary>First tokens of a text that stay in sight beside the window.</summary>
+    [Range(0, 1024)]
+    public int Sinks { get; init; } = 4;
+
+    /// <summary>
     /// Activations of products with Q8_0 or Q4_0 weights: exact takes them as they are, fast rounds them to 16 bits where the processor gains by it.
     /// </summary>
     [AllowedValues("exact", "fast")]

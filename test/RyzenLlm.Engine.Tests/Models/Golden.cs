@@ -30,6 +30,13 @@ internal sealed class Golden
         "qwen3-i2_s", "gemma3-f32", "llama-f16",
     ];
 
+    /// <summary>The same, and those of them that can be seen through a window with windows that end within a few tokens: name, window.</summary>
+    public static readonly object[][] WithWindows =
+    [
+        .. Architectures.Select(name => new object[] { name, 0 }),
+        .. Architectures.Where(IsTransformer).Select(name => new object[] { name, 5 }),
+    ];
+
     private Golden(string name, string modelPath, string expectations, JsonElement expected)
     {
         Name = name;
@@ -62,6 +69,9 @@ internal sealed class Golden
     /// <summary>[prompt position][vocabulary].</summary>
     public float[] Logits { get; }
 
+    /// <summary>Whether it keeps keys and values.</summary>
+    public static bool IsTransformer(string name) => !name.StartsWith("rwkv", StringComparison.Ordinal) && !name.StartsWith("mamba", StringComparison.Ordinal);
+
     /// <summary>Reads the expectations, or skips the test where a trained model is absent.</summary>
     public static Golden Open(string name)
     {
@@ -79,8 +89,8 @@ internal sealed class Golden
     }
 
     /// <summary>Loads the model, by default with an exact cache.</summary>
-    public LanguageModel Load(string kernels = "auto", int threads = 1, KvType kvType = KvType.F32) =>
-        ModelLoader.Load(ModelPath, new LoadOptions { Kernels = kernels, Threads = threads, KvType = kvType });
+    public LanguageModel Load(string kernels = "auto", int threads = 1, KvType kvType = KvType.F32, int window = 0, int sinks = 2) =>
+        ModelLoader.Load(ModelPath, new LoadOptions { Kernels = kernels, Threads = threads, KvType = kvType, Window = window, Sinks = sinks });
 
     /// <summary>Largest difference allowed at a position: where an int8 rounding may flip, the loose bound of the expectations holds.</summary>
     public double ToleranceAt(int position) =>

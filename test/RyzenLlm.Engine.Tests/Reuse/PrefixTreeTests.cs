@@ -38,7 +38,7 @@ public class PrefixTreeTests
         var common = sequences.Select(s => looked.AsSpan().CommonPrefixLength(s)).DefaultIfEmpty(0).Max();
         var deepest = sequences.Where(s => s.Length <= looked.Length && looked.AsSpan().StartsWith(s)).Select(s => s.Length).DefaultIfEmpty(0).Max();
 
-        var match = tree.Find(looked);
+        var match = tree.Find(looked, (_, _) => true);
 
         Assert.That(match.Common, Is.EqualTo(common), when);
         Assert.That(match.Deepest?.Depth ?? 0, Is.EqualTo(deepest), when);
@@ -48,6 +48,12 @@ public class PrefixTreeTests
         {
             Assert.That(Parse(match.Below!.Value!).AsSpan().StartsWith(looked.AsSpan(0, common)), when);
         }
+
+        // Values that serve some of those that begin like them only.
+        static bool Serves(string name, int shared) => Parse(name).Length <= shared + 1;
+        var below = tree.Find(looked, Serves).Below?.Value;
+        Assert.That(below is not null, Is.EqualTo(sequences.Any(s => s.Length <= common + 1 && s.AsSpan().StartsWith(looked.AsSpan(0, common)))), when);
+        Assert.That(below is null || (Serves(below, common) && Parse(below).AsSpan().StartsWith(looked.AsSpan(0, common))), when);
     }
 
     private static int[] Parse(string name) => [.. name.Split(' ').Select(int.Parse)];

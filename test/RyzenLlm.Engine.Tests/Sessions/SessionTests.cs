@@ -5,8 +5,8 @@ using RyzenLlm.Engine.Tests.Models;
 namespace RyzenLlm.Engine.Tests.Sessions;
 
 /// <summary>The laws of a session, each to the bit, on every architecture.</summary>
-[TestFixtureSource(typeof(Golden), nameof(Golden.Architectures))]
-public class SessionTests(string name)
+[TestFixtureSource(typeof(Golden), nameof(Golden.WithWindows))]
+public class SessionTests(string name, int window)
 {
     private const int Depths = 9;
 
@@ -18,7 +18,7 @@ public class SessionTests(string name)
     public void Load()
     {
         var golden = Golden.Open(name);
-        _model = golden.Load();
+        _model = golden.Load(window: window);
         _a = golden.PromptIds[..Depths];
         _b = golden.GreedyIds[..5];
     }

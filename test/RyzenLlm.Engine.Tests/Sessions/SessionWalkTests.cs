@@ -21,13 +21,14 @@ public class SessionWalkTests
     public static IEnumerable<TestCaseData> Cases =>
         from name in Golden.Architectures
         from seed in Enumerable.Range(1, 3)
-        from type in !name.StartsWith("rwkv", StringComparison.Ordinal) && !name.StartsWith("mamba", StringComparison.Ordinal) ? new[] { KvType.F16, KvType.F32, KvType.I8 } : [KvType.F32]
-        select new TestCaseData(name, type, seed).SetArgDisplayNames(name, type.ToString(), $"{seed}");
+        from type in Golden.IsTransformer(name) ? new[] { KvType.F16, KvType.F32, KvType.I8 } : [KvType.F32]
+        from window in Golden.IsTransformer(name) ? new[] { 0, 30 } : [0]
+        select new TestCaseData(name, type, window, seed).SetArgDisplayNames(name, type.ToString(), $"{window}", $"{seed}");
 
     [TestCaseSource(nameof(Cases))]
-    public void EverySessionAnswersAsAFreshOne(string name, KvType type, int seed)
+    public void EverySessionAnswersAsAFreshOne(string name, KvType type, int window, int seed)
     {
-        using var model = Golden.Open(name).Load(kvType: type);
+        using var model = Golden.Open(name).Load(kvType: type, window: window);
         _model = model;
         _random = new Random(seed);
         _all = [(_model.CreateSession(), [])];

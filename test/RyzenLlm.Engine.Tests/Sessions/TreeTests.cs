@@ -5,8 +5,8 @@ using RyzenLlm.Engine.Tests.Models;
 namespace RyzenLlm.Engine.Tests.Sessions;
 
 /// <summary>Drafted trees: every row is as good as the same tokens in a chain, and the accepted path becomes the sequence.</summary>
-[TestFixtureSource(typeof(Golden), nameof(Golden.Architectures))]
-public class TreeTests(string name)
+[TestFixtureSource(typeof(Golden), nameof(Golden.WithWindows))]
+public class TreeTests(string name, int window)
 {
     private LanguageModel _model = null!;
     private int[] _prompt = null!;
@@ -15,7 +15,7 @@ public class TreeTests(string name)
     public void Load()
     {
         var golden = Golden.Open(name);
-        _model = golden.Load();
+        _model = golden.Load(window: window);
         _prompt = golden.PromptIds[..6];
     }
 

@@ -122,6 +122,53 @@ public sealed unsafe class AttentionTests(string path)
     }
 
     [Test]
+    public void Attend_Sinks_TakeTheirOwnQueries([Values] KvType type, [Values(4, 24, 128)] int headSize, [Values(1, 3, 4)] int group, [Values(1, 70, Stretch + 3)] int sinks)
+    {
+        const int Window = 90;
+        using var cache = new Cache(type, headSize, blocks: 20, seed: sinks);
+        using var q = Data.Uniform(3, KvHeads * group * headSize, -1, 1);
+        using var sinkQueries = Data.Uniform(4, KvHeads * group * headSize, -1, 1);
+        using var slots = new NativeBuffer<int>(Window);
+        Enumerable.Range(sinks + 17, Window).ToArray().CopyTo(slots.Span);
+        using var output = new Data.Operand(group * headSize);
+        for (var kvHead = 0; kvHead < KvHeads; kvHead++)
+        {
+            var at = kvHead * group * headSize;
+            var view = cache.Chain(sinks) with { Tail = slots.Pointer, TailCount = Window, Sinks = sinks, SinkQueries = sinkQueries.Pointer };
+            Paths.Get(path).Attend([view], kvHead, q.Pointer + at, 0, group, 0.3f, output.Pointer);
+            for (var j = 0; j < group; j++)
+            {
+                double Score(int p, float* queries) => Enumerable.Range(0, headSize).Sum(d => (double)queries[at + (j * headSize) + d] * cache.Key(p, kvHead, d)) * 0.3f;
+                int[] seen = [.. Enumerable.Range(0, sinks), .. Enumerable.Range(sinks + 17, Window)];
+                double[] weights = [.. seen.Select((p, i) => Math.Exp(Score(p, i < sinks ? sinkQueries.Pointer : q.Pointer)))];
+                for (var d = 0; d < headSize; d++)
+                {
+                    var expected = seen.Select((p, i) => weights[i] * cache.Value(p, kvHead, d)).Sum() / weights.Sum();
+                    Assert.That(output[(j * headSize) + d], Is.EqualTo(expected).Within(3e-6), $"kv head {kvHead}, query {j}, dimension {d}");
+                }
+            }
+        }
+    }
+
+    [Test]
+    public void Attend_RowsAtTheBorderTogether_SameBitsAsAlone([Values] KvType type, [Values(24, 128)] int headSize, [Values(1, 3, 4)] int group, [Values(0, 3)] int sinks)
+    {
+        // The first rows see all, the later ones sinks and a window, as in a prompt that outgrows it.
+        const int Window = 40;
+        using var cache = new Cache(type, headSize, blocks: 3, seed: group);
+        using var sinkQueries = Data.Uniform(4, KvHeads * group * headSize, -1, 1);
+        using var slots = new NativeBuffer<int>(3 * KvView.BlockPositions);
+        Enumerable.Range(0, (int)slots.Length).ToArray().CopyTo(slots.Span);
+        KvView[] views =
+        [
+            .. Enumerable.Range(0, 9).Select(i => sinks + Window - 4 + i).Select(p => p < sinks + Window
+                ? cache.Chain(p + 1)
+                : cache.Chain(sinks) with { Tail = slots.Pointer + p - Window + 1, TailCount = Window, Sinks = sinks, SinkQueries = sinkQueries.Pointer }),
+        ];
+        CheckSameAsAlone(views, headSize, group);
+    }
+
+    [Test]
     public void Attend_LargeScores_StayFinite([Values] KvType type)
     {
         using var cache = new Cache(type, 64, blocks: 20, seed: 1);

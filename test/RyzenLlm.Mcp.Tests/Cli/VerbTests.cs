@@ -121,6 +121,14 @@ public sealed class VerbTests
         var few = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--limit", "10");
         Assert.That(few.GetProperty("tokens").GetInt32(), Is.EqualTo(10));
         Assert.That(few.GetProperty("bytes").GetInt32(), Is.InRange(10, 100));
+
+        // Seen through a window, the text is read in one go, and both settings count.
+        string[] streamed = ["perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--limit", "150", "--set", "Engine:Window=60", "--set"];
+        var (two, three) = (await Json([.. streamed, "Engine:Sinks=2"]), await Json([.. streamed, "Engine:Sinks=3"]));
+        Assert.That(two.GetProperty("window").GetInt32(), Is.EqualTo(150));
+        Assert.That(two.GetProperty("nats_per_token").GetDouble(), Is.Not.EqualTo(three.GetProperty("nats_per_token").GetDouble()));
+        var all = await Json("perplexity", "--model", "bitnet-b158-tq2_0", "--text", file, "--json", "--limit", "150");
+        Assert.That(two.GetProperty("nats_per_token").GetDouble(), Is.Not.EqualTo(all.GetProperty("nats_per_token").GetDouble()));
     }
 
     [Test]

@@ -62,7 +62,7 @@ public sealed class SettingsTests
         }
     }
 
-    [TestCase("Engine:Kernel", "avx2", "Unknown setting Engine:Kernel (on the command line). Settings here are: Threads, Kernels, KvType, Precision, TernaryLayout, MemoryLimit, MaxSequences, QueueLimit, StepTokens.")]
+    [TestCase("Engine:Kernel", "avx2", "Unknown setting Engine:Kernel (on the command line). Settings here are: Threads, Kernels, KvType, Window, Sinks, Precision, TernaryLayout, MemoryLimit, MaxSequences, QueueLimit, StepTokens.")]
     [TestCase("Motor:Threads", "1", "Unknown setting Motor (on the command line). Sections are: Models, Engine, States, Generation, Memory, Server, Telemetry, Log.")]
     [TestCase("Engine:Kernels", "sse", "Setting Engine:Kernels (on the command line) is 'sse' but must be one of: auto, portable, avx2, avx512.")]
     [TestCase("Engine:Threads", "many", "must be a whole number from 0, at most 1024")]

@@ -14,8 +14,8 @@ public sealed record ReuseOptions(long Limit = 1L << 30, int Shortest = 32);
 /// The one unused for longest goes first.
 /// </summary>
 /// <remarks>
-/// A transformer's state can be cut back to any of its positions, so the longest of a branch stands for all its beginnings. A recurrent state serves only
-/// sequences that begin with all of it. It is kept where it has a chance: at the end of an answer (the next turn), before the last token of a prompt (another
+/// A transformer's state can be cut back to any of its positions, so the longest of a branch stands for all its beginnings; one past its window only to the last ones. A
+/// recurrent state serves only sequences that begin with all of it. It is kept where it has a chance: at the end of an answer (the next turn), before the last token of a prompt (another
 /// answer to it), at the end of the instruction, and where a prompt parts from an earlier one (whatever they share, a third may share too).
 /// </remarks>
 /// <remarks>States are copied on the model's thread. Everything else may be called from any thread; memory that falls free there is released by <see cref="Collect"/>.</remarks>
@@ -79,7 +79,7 @@ public sealed class PrefixStates : IDisposable
         lock (_lock)
         {
             var states = TenantOf(tenant);
-            var match = states.Tree.Find(prompt[..usable]);
+            var match = states.Tree.Find(prompt[..usable], Serves);
             var (state, position) = Best(match);
             Touch(state);
             Instruments.Reuse(_model.Info, position);
@@ -108,7 +108,7 @@ public sealed class PrefixStates : IDisposable
         lock (_lock)
         {
             states = TenantOf(tenant);
-            known = Best(states.Tree.Find(prompt[..usable])).Position;
+            known = Best(states.Tree.Find(prompt[..usable], Serves)).Position;
         }
 
         if (_files.Load(tenant, prompt[..usable], known + _options.Shortest) is { } loaded)
@@ -251,16 +251,18 @@ public sealed class PrefixStates : IDisposable
         return states;
     }
 
+    private static bool Serves(KeptState state, int common) => state.Session.CanRewind(common);
+
     private (KeptState? State, int Position) Best(PrefixTree<KeptState>.Match match)
     {
-        var (state, position) = _model.Info.IsRecurrent ? (match.Deepest?.Value, match.Deepest?.Depth ?? 0) : (match.Below?.Value, match.Common);
+        var (state, position) = match.Below is { } below ? (below.Value, match.Common) : (match.Deepest?.Value, match.Deepest?.Depth ?? 0);
         return position >= _options.Shortest ? (state, position) : (null, 0);
     }
 
     // Files the session, which is given away, or gives it up: because it is known already, or because there is no room.
     private void Add(TenantStates tenant, ReadOnlySpan<int> tokens, Session session, bool persist)
     {
-        var match = tenant.Tree.Find(tokens);
+        var match = tenant.Tree.Find(tokens, Serves);
         var known = Best(match);
         if (known.State is { } longer && known.Position == tokens.Length)
         {
@@ -271,10 +273,7 @@ public sealed class PrefixStates : IDisposable
         }
 
         var bytes = session.Charge();
-        if (!_model.Info.IsRecurrent)
-        {
-            DropBeginnings(match.Deepest);
-        }
+        DropBeginnings(match.Deepest, session);
 
         if (!Reserve(bytes))
         {
@@ -312,13 +311,13 @@ public sealed class PrefixStates : IDisposable
             && (_budget.TryReserve(bytes) || (Evict(bytes - _budget.Free) > 0 && _budget.TryReserve(bytes)));
     }
 
-    // A transformer's longer state holds all that these hold.
-    private void DropBeginnings(PrefixTree<KeptState>.Node? node)
+    // What a longer state can be cut back to need not be kept beside it.
+    private void DropBeginnings(PrefixTree<KeptState>.Node? node, Session longer)
     {
         while (node is not null)
         {
             var above = node.Parent;
-            if (node.Value is { } beginning)
+            if (node.Value is { } beginning && longer.CanRewind(node.Depth))
             {
                 Drop(beginning);
             }

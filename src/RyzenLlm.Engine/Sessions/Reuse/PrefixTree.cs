@@ -13,7 +13,9 @@ internal sealed class PrefixTree<T>
     public int Count { get; private set; }
 
     /// <summary>How far a sequence is known.</summary>
-    public Match Find(ReadOnlySpan<int> tokens)
+    /// <param name="tokens">The sequence.</param>
+    /// <param name="serves">Whether a value is of use to sequences that have only so many tokens in common with its own.</param>
+    public Match Find(ReadOnlySpan<int> tokens, Func<T, int, bool> serves)
     {
         var node = _root;
         var deepest = _root.Value is null ? null : _root;
@@ -22,13 +24,13 @@ internal sealed class PrefixTree<T>
             var rest = tokens[node.Depth..];
             if (rest.IsEmpty || !node.Children.TryGetValue(rest[0], out var child))
             {
-                return new(node.Depth, deepest, AnyBelow(node));
+                return new(node.Depth, deepest, AnyBelow(node, node.Depth, serves));
             }
 
             var common = rest.CommonPrefixLength(child.Label);
             if (common < child.Label.Length)
             {
-                return new(node.Depth + common, deepest, AnyBelow(child));
+                return new(node.Depth + common, deepest, AnyBelow(child, node.Depth + common, serves));
             }
 
             node = child;
@@ -81,20 +83,23 @@ internal sealed class PrefixTree<T>
         }
     }
 
-    // Every path ends in a value, so any way down finds one.
-    private static Node? AnyBelow(Node node)
+    private static Node? AnyBelow(Node top, int common, Func<T, int, bool> serves)
     {
-        while (node.Value is null)
+        var open = new Stack<Node>([top]);
+        while (open.TryPop(out var node))
         {
-            if (node.Children.Count == 0)
+            if (node.Value is { } value && serves(value, common))
             {
-                return null; // an empty tree
+                return node;
             }
 
-            node = node.Children.Values.First();
+            foreach (var child in node.Children.Values)
+            {
+                open.Push(child);
+            }
         }
 
-        return node;
+        return null;
     }
 
     private static Node Split(Node node, int at)
@@ -118,7 +123,7 @@ internal sealed class PrefixTree<T>
     /// <summary>What a walk found.</summary>
     /// <param name="Common">Tokens that the sequence has in common with one in the tree.</param>
     /// <param name="Deepest">Longest sequence with a value that is a beginning of the one looked for, or null.</param>
-    /// <param name="Below">Some sequence with a value that begins with the common tokens; null if the tree is empty.</param>
+    /// <param name="Below">Some sequence that begins with the common tokens and has a value that serves those that have no more in common with it, or null.</param>
     internal readonly record struct Match(int Common, Node? Deepest, Node? Below);
 
     /// <summary>End of a sequence, or a place where sequences part.</summary>

@@ -29,10 +29,10 @@ internal sealed class StateFile(PrefixStates owner, KeptState state, int[] token
     public Task Completion => _done.Task;
 
     /// <summary>Whether a file that ends at this position is the last of a state, and of no use to a longer one.</summary>
-    public bool IsEnd(int position) => state.Session.Model.Info.IsRecurrent || position % StateFiles.PartPositions != 0;
+    public bool IsEnd(int position) => state.Session.Model.Info.HasFullState(position) || position % StateFiles.PartPositions != 0;
 
     /// <summary>First position told by the file that ends at this one.</summary>
-    public int StartOf(int position) => state.Session.Model.Info.IsRecurrent ? 0 : (position - 1) / StateFiles.PartPositions * StateFiles.PartPositions;
+    public int StartOf(int position) => state.Session.Model.Info.HasFullState(position) ? 0 : (position - 1) / StateFiles.PartPositions * StateFiles.PartPositions;
 
     /// <summary>Lets go of the state.</summary>
     public void Done()
@@ -43,7 +43,7 @@ internal sealed class StateFile(PrefixStates owner, KeptState state, int[] token
 }
 
 /// <summary>
-/// The states of one model in a folder. A recurrent state is one file. A transformer's grows with its length, so it is cut into parts of
+/// The states of one model in a folder. A state of full size (recurrent, or past a window) is one file. Others grow with their length, so they are cut into parts of
 /// <see cref="PartPositions"/> positions, each filed under all tokens up to its end: a longer conversation adds files, and what two have in common is there once.
 /// </summary>
 internal sealed class StateFiles(StateFolder folder, LanguageModel model) : IDisposable
@@ -140,14 +140,14 @@ internal sealed class StateFiles(StateFolder folder, LanguageModel model) : IDis
 
         var identities = folder.Identities(tenant, _model.Value, tokens, positions);
         var files = positions.Zip(identities).Where(f => names.Contains(StateFolder.FileName(f.First, f.Second))).ToDictionary(f => f.First, f => f.Second);
-        var (parts, ends) = Route(files);
-        if (parts.Concat(ends).DefaultIfEmpty(0).Max() < atLeast)
+        var (full, parts, ends) = Route(files);
+        if (full.Concat(parts).Concat(ends).DefaultIfEmpty(0).Max() < atLeast)
         {
             return null;
         }
 
         var session = model.CreateSession();
-        if (parts.All(Read))
+        if (!full.Any(Read) && parts.All(Read))
         {
             _ = ends.Any(Read); // the first that is sound
         }
@@ -158,21 +158,22 @@ internal sealed class StateFiles(StateFolder folder, LanguageModel model) : IDis
             folder.Read(Path.Combine(shelf, StateFolder.FileName(position, files[position])), stream => session.LoadPart(stream, files[position]));
     }
 
-    // The files that together make a state, and those that may follow as its end, best first.
-    private (int[] Parts, int[] Ends) Route(Dictionary<int, byte[]> files)
+    // The files that are a state each, those that together make one, and those that may follow as its end; best first.
+    private (int[] Full, int[] Parts, int[] Ends) Route(Dictionary<int, byte[]> files)
     {
         var whole = 0;
-        while (!model.Info.IsRecurrent && files.ContainsKey(whole + PartPositions))
+        while (!model.Info.HasFullState(whole + PartPositions) && files.ContainsKey(whole + PartPositions))
         {
             whole += PartPositions;
         }
 
         return (
+            [.. files.Keys.Where(model.Info.HasFullState).OrderDescending()],
             [.. Enumerable.Range(1, whole / PartPositions).Select(i => i * PartPositions)],
-            [.. files.Keys.Where(p => p > whole && (model.Info.IsRecurrent || p < whole + PartPositions)).OrderDescending()]);
+            [.. files.Keys.Where(p => p > whole && p < whole + PartPositions && !model.Info.HasFullState(p)).OrderDescending()]);
     }
 
-    private IReadOnlyList<int> PositionsOf(int length) => model.Info.IsRecurrent
+    private IReadOnlyList<int> PositionsOf(int length) => model.Info.HasFullState(length)
         ? [length]
         : [.. Enumerable.Range(1, length / PartPositions).Select(i => i * PartPositions), .. length % PartPositions > 0 ? [length] : Array.Empty<int>()];
 
