@@ -9,15 +9,11 @@ namespace RyzenLlm.Kernels;
 /// activations. Its results have the bits of the product in place: both are exact integer sums, scaled alike.
 /// </summary>
 /// <remarks>
-/// Layout: groups of four panels of 64 rows (the last with fewer), in a group [run of 28 words][panel][word][row]: the tables of a run stay in the first-level
-/// cache while a group's share of it passes, in the order of memory. Belongs to the kernel path that packed it, whose order of activations it follows. Nothing
+/// Layout: [run of 28 words][panel of 64 rows][word][row], so that the tables of a run stay in the caches while all panels pass, in the order of memory. Belongs to the kernel path that packed it, whose order of activations it follows. Nothing
 /// reads the original any more, whose pages may go.
 /// </remarks>
 public sealed unsafe class LookupMatrix
 {
-    /// <summary>Panels whose words of a run lie side by side.</summary>
-    internal const int PanelsPerGroup = 4;
-
     private readonly ushort* _words;
     private readonly object _owner;
 
@@ -86,10 +82,8 @@ public sealed unsafe class LookupMatrix
     /// <summary>The words of a panel from the first of a run on, up to the end of that run: [word][row].</summary>
     internal ushort* At(int panel, int word)
     {
-        var first = panel & -PanelsPerGroup;
-        var panels = Math.Min(PanelsPerGroup, Panels - first);
         var count = Math.Min(KernelSet.LookupRun, Words - word);
-        return _words + ((((long)first * Words) + ((long)word * panels) + ((panel - first) * count)) * KernelSet.LookupRows);
+        return _words + ((((long)word * Panels) + ((long)panel * count)) * KernelSet.LookupRows);
     }
 
     private static int PanelsOf(int rows) => (rows + KernelSet.LookupRows - 1) / KernelSet.LookupRows;

@@ -38,15 +38,12 @@ public sealed unsafe class QuantizedRows : IDisposable
 
     internal int* Sums => _sums.Pointer;
 
-    internal LookupTables Tables { get; } = new();
-
     /// <inheritdoc/>
     public void Dispose()
     {
         _values.Dispose();
         _multipliers.Dispose();
         _sums.Dispose();
-        Tables.Dispose();
     }
 }
 

@@ -58,7 +58,6 @@ public sealed unsafe partial class Ops : IDisposable
         _rows = new(_shares);
         _fixedRows = new(kernels, _shares);
         _fixed = new(kernels, _shares);
-        _tables = new(kernels, _shares);
         _lookup = new(kernels, _shares);
     }
 

@@ -16,9 +16,8 @@ internal sealed unsafe partial class Avx512Kernels
     public override bool HasLookup => true;
 
     [MethodImpl(Hot)]
-    internal override void BuildTables(sbyte* q, int columns, short* tables, long ldt, short* starts, long lds)
+    internal override short BuildTables(sbyte* q, int stored, int count, short* tables, long ldt)
     {
-        var quads = LookupWords(columns) / WordsPerQuad;
         var firstDigits = FirstDigits;
         var thirdDigits = ThirdDigits;
 
@@ -28,7 +27,7 @@ internal sealed unsafe partial class Avx512Kernels
         var next = Vector512.Create((short)0x0101).AsSByte();
         var nextThird = Vector512.Create((short)0x0001).AsSByte();
         var sum = S.Zero;
-        for (var quad = 0; quad < quads; quad++, q += ColumnsPerQuad)
+        for (var word = 0; word < count; word += WordsPerQuad, q += ColumnsPerQuad)
         {
             for (var i = 0; i < TablesPerWord; i++)
             {
@@ -38,19 +37,14 @@ internal sealed unsafe partial class Avx512Kernels
                 {
                     var table = Avx512BW.MultiplyAddAdjacent(firstDigits, Avx512BW.Shuffle(x, p))
                         + Avx512BW.MultiplyAddAdjacent(thirdDigits, Avx512BW.Shuffle(x, t));
-                    table.Store(tables + ((((((long)quad * WordsPerQuad) + b) * TablesPerWord) + i) * ldt));
+                    table.Store(tables + (((((word + b) * TablesPerWord) + i)) * ldt));
                     sum -= table;
                     (p, t) = (p + next, t + nextThird);
                 }
             }
-
-            if ((quad + 1) % (LookupRun / WordsPerQuad) == 0 || quad == quads - 1)
-            {
-                *starts = sum[ZeroWord & 31]; // the entry of three digits 1 is the sum of its activations
-                starts += lds;
-                sum = S.Zero;
-            }
         }
+
+        return sum[ZeroWord & 31]; // the entry of three digits 1 is the sum of its activations
     }
 
     internal override void Lookup(ushort* words, int count, short* tables, short* starts, int tokens, ushort* ahead, int* sums, long lds)

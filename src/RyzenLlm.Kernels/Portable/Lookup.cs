@@ -27,7 +27,7 @@ public unsafe partial class KernelSet
     internal const int LookupTokens = 8;
 
     internal const int WordsPerQuad = 4;
-    private protected const int ColumnsPerQuad = 36;
+    internal const int ColumnsPerQuad = 36;
     internal const int TablesPerWord = 3;
 
     /// <summary>Digits 1, 1, 1 three times over: weights 0.</summary>
@@ -38,12 +38,6 @@ public unsafe partial class KernelSet
 
     /// <summary>Words of a row of <paramref name="columns"/> weights.</summary>
     internal static int LookupWords(int columns) => (StoredColumns(columns) + ColumnsPerQuad - 1) / ColumnsPerQuad * WordsPerQuad;
-
-    /// <summary>Runs of <see cref="LookupRun"/> words, the last one shorter.</summary>
-    internal static int LookupRuns(int columns) => (LookupWords(columns) + LookupRun - 1) / LookupRun;
-
-    /// <summary>Bytes of the tables of one row of activations.</summary>
-    internal static long TableBytes(int columns) => (long)LookupWords(columns) * TablesPerWord * TableEntries * sizeof(short);
 
     /// <summary>Words of up to <see cref="LookupRows"/> rows: words[word][row], rows behind the last with weights 0.</summary>
     /// <param name="w">I2_S or TQ2_0, or TQ1_0 on paths that keep activations in their own order.</param>
@@ -80,23 +74,16 @@ public unsafe partial class KernelSet
         GC.KeepAlive(w);
     }
 
-    /// <summary>Tables of one quantised row.</summary>
-    /// <param name="q">Row from <see cref="QuantizeRow"/>; up to 40 bytes behind it are read and count nowhere.</param>
-    /// <param name="columns">Its length.</param>
+    /// <summary>Tables of a run of words of one quantised row; returns minus the sum of its activations.</summary>
+    /// <param name="q">Row from <see cref="QuantizeRow"/>, from the run's first column on; up to 40 bytes behind its end are read and count nowhere.</param>
+    /// <param name="stored">Columns from there on.</param>
+    /// <param name="count">Words, a multiple of 4, at most <see cref="LookupRun"/>.</param>
     /// <param name="tables">Receives table number g, which is 3 word + i, at g * <paramref name="ldt"/>.</param>
     /// <param name="ldt">Elements between tables: those of several tokens lie side by side.</param>
-    /// <param name="starts">Receives minus the sum of the activations of run c at c * <paramref name="lds"/>.</param>
-    /// <param name="lds">Elements between these.</param>
-    internal virtual void BuildTables(sbyte* q, int columns, short* tables, long ldt, short* starts, long lds)
+    internal virtual short BuildTables(sbyte* q, int stored, int count, short* tables, long ldt)
     {
-        var stored = StoredColumns(columns);
-        var words = LookupWords(columns);
-        for (var run = 0; run < LookupRuns(columns); run++)
-        {
-            starts[run * lds] = 0;
-        }
-
-        for (var word = 0; word < words; word++)
+        var sum = 0;
+        for (var word = 0; word < count; word++)
         {
             for (var i = 0; i < TablesPerWord; i++)
             {
@@ -110,9 +97,11 @@ public unsafe partial class KernelSet
                     table[e] = (short)(e < 27 ? (e % 3 * x0) + (e / 3 % 3 * x1) + (e / 9 * x2) : 0);
                 }
 
-                starts[word / LookupRun * lds] -= (short)(x0 + x1 + x2);
+                sum += x0 + x1 + x2;
             }
         }
+
+        return (short)-sum;
     }
 
     /// <summary>sums[t lds + r] += start of t + sum of the table entries of row r, for <see cref="LookupRows"/> rows.</summary>
@@ -151,7 +140,8 @@ public unsafe partial class KernelSet
         }
     }
 
-    private static int StoredColumns(int columns) => (columns + TernaryPadding - 1) & -TernaryPadding;
+    /// <summary>Columns of a row as <see cref="QuantizeRow"/> writes it.</summary>
+    internal static int StoredColumns(int columns) => (columns + TernaryPadding - 1) & -TernaryPadding;
 
     /// <summary>First of the three columns of number i of a word; the others are 4 and 8 behind it.</summary>
     private static int FirstColumn(int word, int i) => (word / WordsPerQuad * ColumnsPerQuad) + (12 * i) + (word % WordsPerQuad);
